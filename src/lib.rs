@@ -1,1 +1,20 @@
-//! gevent for Rust.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! - This page: greenlets, as `std::thread` has threads: [`spawn`], [`Greenlet`], [`scope`], [`sleep`], [`timeout`] ...
+//! - [`sync`]: what greenlets wait for each other with.
+//! - [`net`]: sockets in `std::net`'s shapes.
+//! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.
+
+#![forbid(unsafe_code)]
+
+#[doc(inline)]
+pub use sward_net as net;
+pub use sward_runtime::{
+    Builder, Current, Elapsed, Greenlet, GreenletId, GreenletLocal, Handle, JoinError, RemoteGreenlet, Scope,
+    ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, join_all, lowlevel, offload, run, scope,
+    shield, sleep, sleep_until, spawn, spawn_later, timeout, wait_any, wait_any_timeout, yield_now,
+};
+#[doc(inline)]
+pub use sward_sync as sync;

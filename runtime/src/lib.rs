@@ -1,1 +1,55 @@
-//! Greenlets.
+//! Greenlets, scheduler, timers and reactor of sward.
+//!
+//! Use the facade crate `sward`, which re-exports all of this.
+
+mod alarm;
+mod block_on;
+mod clock;
+mod current;
+mod fork;
+mod gate;
+mod greenlet;
+mod hub;
+mod inbox;
+mod interrupt;
+mod join;
+mod local;
+mod offload;
+mod park;
+mod reactor;
+mod remote;
+mod report;
+mod run;
+mod scheduler;
+mod scope;
+mod slot;
+mod source;
+mod spawn;
+mod stack;
+mod table;
+mod threads;
+mod timers;
+mod wait_any;
+mod wait_queue;
+
+pub use block_on::block_on;
+pub use current::{Current, current};
+pub use interrupt::{Elapsed, shield, timeout};
+pub use join::{Greenlet, GreenletId, JoinError, join_all};
+pub use local::GreenletLocal;
+pub use offload::offload;
+pub use park::{sleep, sleep_until, yield_now};
+pub use remote::{Handle, RemoteGreenlet, handle};
+pub use run::run;
+pub use scope::{Scope, ScopedGreenlet, scope};
+pub use spawn::{Builder, spawn, spawn_later};
+pub use wait_any::{Waitable, wait_any, wait_any_timeout};
+
+/// What `sync` and `net` are themselves written on: build your own primitives and green drivers.
+pub mod lowlevel {
+    pub use crate::park::{Unparker, Wake, can_park, park};
+    pub use crate::remote::RemoteUnparker;
+    pub use crate::source::{Direction, Source};
+    pub use crate::wait_any::sealed;
+    pub use crate::wait_queue::{WaitQueue, Waited};
+}

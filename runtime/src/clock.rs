@@ -1,0 +1,58 @@
+//! The hub's clock: nanoseconds since the hub was made, and a coarse tick that costs next to nothing.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the hub was made; `Instant`s in eight bytes.
+pub(crate) struct Clock {
+    /// The zero of this clock.
+    base: Instant,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub(crate) fn new() -> Clock {
+        Clock { base: Instant::now() }
+    }
+
+    /// The time now. Reads the operating system's clock at each call, so that a sleep is never
+    /// measured from a time that is already past.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    /// The time at `instant`; 0 if it was before the hub was made.
+    #[inline]
+    pub(crate) fn at(&self, instant: Instant) -> u64 {
+        nanoseconds(instant.saturating_duration_since(self.base))
+    }
+
+    /// The time `limit` from now; `None` if that is too far away to be an `Instant`.
+    #[inline]
+    pub(crate) fn after(&self, limit: Duration) -> Option<u64> {
+        Instant::now().checked_add(limit).map(|instant| self.at(instant))
+    }
+}
+
+/// A duration in nanoseconds; 584 years at most.
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// A clock that steps every few milliseconds and is read in a few nanoseconds (`clock_gettime(2)`,
+/// `CLOCK_MONOTONIC_COARSE`); only that it has stepped is of interest.
+#[cfg(target_os = "linux")]
+#[inline]
+pub(crate) fn coarse_tick() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_nsec as u64
+}
+
+/// Where there is no coarse clock: milliseconds of the ordinary one.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn coarse_tick() -> u64 {
+    use std::sync::OnceLock;
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    BASE.get_or_init(Instant::now).elapsed().as_millis() as u64
+}

@@ -1,0 +1,170 @@
+//! A greenlet's execution: a closure on a stack of its own, resumed by the hub and suspended by
+//! itself. This file and `stack` are the only ones that know corosensei.
+//!
+//! ```text
+//!   hub (root stack)                     greenlet (its own stack)
+//!   ────────────────                     ────────────────────────
+//!   resume() ──────────────────────────▶ main() begins
+//!            ◀────────────────────────── suspend()         parked or yielding
+//!   resume() ──────────────────────────▶ suspend() returns
+//!            ◀────────────────────────── main() returned   the stack comes back
+//! ```
+//!
+//! The closure is written to the top of its own stack, so that a spawn needs no box for it.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
+use std::ptr;
+
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use crate::scope::Scope;
+use crate::slot::Slot;
+use crate::spawn::Main;
+use crate::stack::Stack;
+
+/// A function that captures more bytes than this is boxed: the smallest stacks must keep room.
+const LARGEST_ON_STACK: usize = 2048;
+
+/// A suspended closure and its stack.
+type Suspended = Coroutine<(), (), (), Stack>;
+
+/// The execution of one greenlet; empty for a vacant slot and for the root.
+pub(crate) struct Execution {
+    /// The closure on its stack. Touched by `start` and `resume` only.
+    suspended: UnsafeCell<Option<Suspended>>,
+    /// corosensei's handle to suspend by, on the greenlet's own stack; set when it first runs.
+    yielder: Cell<*const Yielder<(), ()>>,
+    /// The stack's usable size in bytes.
+    usable: Cell<usize>,
+    /// First address above the guard, and the guard's size.
+    guard: Cell<(usize, usize)>,
+}
+
+impl Execution {
+    /// No execution.
+    pub(crate) fn new() -> Execution {
+        Execution {
+            suspended: UnsafeCell::new(None),
+            yielder: Cell::new(ptr::null()),
+            usable: Cell::new(0),
+            guard: Cell::new((0, 0)),
+        }
+    }
+
+    /// Puts `main` on `stack`, to run at the first `resume`. `main` must not unwind.
+    ///
+    /// # Safety
+    ///
+    /// What `main` borrows must stay valid until `main` has returned, however long that takes: the
+    /// caller waits for it (`scope`) or `main` borrows nothing. This execution must be empty.
+    #[inline]
+    pub(crate) unsafe fn start<F: FnOnce()>(&'static self, stack: Stack, main: F) {
+        self.usable.set(stack.usable());
+        let guard = stack.guard();
+        self.guard.set((guard.end, guard.end - guard.start));
+        let first = move |yielder: &Yielder<(), ()>, ()| {
+            self.yielder.set(yielder);
+            main();
+        };
+        // SAFETY: the caller vouches for what `main` borrows; the coroutine is never dropped
+        // before it has returned (`Drop` below leaks it), and then its stack is never reused.
+        let suspended = unsafe { Coroutine::with_stack_unchecked(stack, first) };
+        // SAFETY: the slot is vacant, so no reference into the cell exists: `resume` makes the
+        // only other ones, and only for a slot that has been started.
+        unsafe { *self.suspended.get() = Some(suspended) };
+    }
+
+    /// Runs the greenlet until it suspends itself (`None`) or has returned (its stack).
+    ///
+    /// Called by `scheduler::Hub::resume` only, on the root stack, for a slot in state `Ready`:
+    /// so never for one that already runs (invariant 1).
+    #[inline]
+    pub(crate) fn resume(&self) -> Option<Stack> {
+        // SAFETY: the hub resumes one greenlet at a time and never from within a greenlet, so this
+        // is the only reference into the cell while the greenlet runs; `start` writes to vacant
+        // slots only and nothing else touches the cell.
+        let cell = unsafe { &mut *self.suspended.get() };
+        match cell.as_mut().map(|suspended| suspended.resume(())) {
+            Some(CoroutineResult::Yield(())) => None,
+            Some(CoroutineResult::Return(())) => cell.take().map(Coroutine::into_stack),
+            None => unreachable!("a slot in the ready queue has an execution"),
+        }
+    }
+
+    /// Suspends the greenlet; returns when the hub resumes it.
+    ///
+    /// Called by `scheduler::Hub::switch` only, for the running greenlet, on its own stack.
+    #[inline(always)]
+    pub(crate) fn suspend(&self) {
+        // SAFETY: the caller runs on this greenlet's stack, above the frame that owns the yielder
+        // (`first` in `start`), which lives until `main` has returned.
+        unsafe { (*self.yielder.get()).suspend(()) };
+    }
+
+    /// The addresses of the guard below the stack.
+    pub(crate) fn guard(&self) -> Range<usize> {
+        let (end, len) = self.guard.get();
+        end - len..end
+    }
+
+    /// The usable size of the stack, in bytes.
+    pub(crate) fn usable(&self) -> usize {
+        self.usable.get()
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        // A greenlet that could not be unwound keeps its stack for ever (invariant 8): its frames
+        // may be borrowed from, and must neither be dropped here nor see their memory reused.
+        if let Some(suspended) = self.suspended.get_mut().take() {
+            std::mem::forget(suspended);
+        }
+    }
+}
+
+/// Puts a greenlet's main function on its stack.
+#[inline]
+pub(crate) fn launch<F, T>(slot: &'static Slot, stack: Stack, main: Main<F, T>)
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    // SAFETY: `main` borrows nothing that ends.
+    unsafe { place(slot, stack, main) };
+}
+
+/// As `launch`, for a function that borrows from around its scope.
+#[inline]
+pub(crate) fn launch_scoped<'scope, F, T>(
+    _scope: &'scope Scope<'scope, '_>,
+    slot: &'static Slot,
+    stack: Stack,
+    main: Main<F, T>,
+) where
+    F: FnOnce() -> T + 'scope,
+    T: 'scope,
+{
+    // SAFETY: a `&'scope Scope<'scope, '_>` exists only inside `scope()`, which neither returns nor
+    // unwinds (it aborts instead) before `main` has returned: `Main::run` counts out of the scope
+    // as its last act, after everything that `'scope` bounds (the function, its captures, its
+    // result) has been dropped or handed to a `ScopedGreenlet`, which cannot outlive the scope.
+    unsafe { place(slot, stack, main) };
+}
+
+/// # Safety
+///
+/// What `main` borrows must stay valid until it has returned.
+#[inline]
+unsafe fn place<F: FnOnce() -> T, T>(slot: &'static Slot, stack: Stack, main: Main<F, T>) {
+    if size_of::<F>() <= LARGEST_ON_STACK {
+        // SAFETY: the caller vouches for the borrows, and a slot fresh from the table has no
+        // execution.
+        unsafe { slot.greenlet.start(stack, move || main.run()) };
+    } else {
+        let main = Box::new(main);
+        // SAFETY: as above.
+        unsafe { slot.greenlet.start(stack, move || main.run()) };
+    }
+}

@@ -1,0 +1,135 @@
+//! One value per greenlet: `greenlet_local!`.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::hub::hub;
+
+/// Declares statics that have one value per greenlet, as `thread_local!` does per thread. The value
+/// is made when the greenlet first uses it and dropped when the greenlet ends.
+///
+/// # Differences from `thread_local!`
+///
+/// The root has values of its own. A destructor may block. There is no `const { … }` form.
+///
+/// ```
+/// use std::cell::Cell;
+///
+/// sward::greenlet_local! {
+///     /// Requests handled by this greenlet.
+///     pub static HANDLED: Cell<u32> = Cell::new(0);
+/// }
+///
+/// HANDLED.with(|n| n.set(5));
+/// let other = sward::spawn(|| HANDLED.with(Cell::get)).join().unwrap();
+/// assert_eq!((HANDLED.with(Cell::get), other), (5, 0));
+/// ```
+#[macro_export]
+macro_rules! greenlet_local {
+    () => {};
+    ($(#[$attr:meta])* $vis:vis static $name:ident : $t:ty = $init:expr; $($rest:tt)*) => {
+        $crate::greenlet_local!($(#[$attr])* $vis static $name: $t = $init);
+        $crate::greenlet_local!($($rest)*);
+    };
+    ($(#[$attr:meta])* $vis:vis static $name:ident : $t:ty = $init:expr) => {
+        $(#[$attr])*
+        $vis static $name: $crate::GreenletLocal<$t> = {
+            fn init() -> $t {
+                $init
+            }
+            $crate::GreenletLocal::new(init)
+        };
+    };
+}
+
+/// A static with one value per greenlet; made by [`greenlet_local!`].
+pub struct GreenletLocal<T: 'static> {
+    /// Makes a greenlet's value.
+    init: fn() -> T,
+}
+
+impl<T: 'static> GreenletLocal<T> {
+    /// Used by the macro.
+    #[doc(hidden)]
+    pub const fn new(init: fn() -> T) -> GreenletLocal<T> {
+        GreenletLocal { init }
+    }
+
+    /// Calls `f` with this greenlet's value, which is made first if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// Passes on a panic of the initialiser or of `f`.
+    pub fn with<F, R>(&'static self, f: F) -> R
+    where
+        F: FnOnce(&T) -> R,
+    {
+        let locals = &hub().current().locals;
+        // A static's address tells it from every other: it is not zero-sized.
+        let key = std::ptr::from_ref(self).addr();
+        let value = locals.get(key).unwrap_or_else(|| {
+            // Made without a borrow: the initialiser may use other locals, or block.
+            let made: Rc<dyn Any> = Rc::new((self.init)());
+            locals.insert(key, made)
+        });
+        f(value.downcast_ref().expect("the value under a static's address is of its type"))
+    }
+}
+
+impl<T: 'static> fmt::Debug for GreenletLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GreenletLocal").finish_non_exhaustive()
+    }
+}
+
+/// A value, by the address of its static.
+type Entry = (usize, Rc<dyn Any>);
+
+/// The values of one greenlet.
+pub(crate) struct Locals {
+    /// In the order in which they were made. Boxed: most greenlets have none.
+    #[expect(clippy::box_collection, reason = "one word in the slot of a greenlet without locals")]
+    entries: RefCell<Option<Box<Vec<Entry>>>>,
+}
+
+impl Locals {
+    /// None.
+    pub(crate) const fn new() -> Locals {
+        Locals { entries: RefCell::new(None) }
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.borrow().is_none()
+    }
+
+    /// The value under `key`.
+    fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
+        let entries = self.entries.borrow();
+        entries.as_ref()?.iter().find(|(at, _)| *at == key).map(|(_, value)| value.clone())
+    }
+
+    /// Stores a value, unless the initialiser has used the static itself and so made one already.
+    fn insert(&self, key: usize, value: Rc<dyn Any>) -> Rc<dyn Any> {
+        if let Some(earlier) = self.get(key) {
+            return earlier;
+        }
+        self.entries.borrow_mut().get_or_insert_default().push((key, value.clone()));
+        value
+    }
+
+    /// Drops all values, the newest first; also those that their destructors make.
+    pub(crate) fn clear(&self) {
+        loop {
+            let newest = self.entries.borrow_mut().as_mut().and_then(|entries| entries.pop());
+            match newest {
+                Some(entry) => drop(entry),
+                None => break,
+            }
+        }
+        self.entries.take();
+    }
+}

@@ -1,0 +1,73 @@
+//! Blocking work that is not green: on a pool of OS threads.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hub::hub;
+use crate::park::can_park;
+use crate::remote::Link;
+use crate::slot::Mode;
+use crate::threads::ThreadPool;
+
+/// The threads of `offload`. The cap is generous: they wait more than they compute.
+static THREADS: ThreadPool = ThreadPool::new("sward-offload", 64);
+
+/// Runs `f` on a pool of OS threads and waits for it. Blocks the greenlet, not its thread.
+///
+/// For what blocks a thread and cannot be green: a file, a C library, a long computation. Threads
+/// are made on demand, 64 at most (then jobs queue up), and leave when idle. If the wait is
+/// interrupted, `f` goes on without anybody waiting for it, unless it has not started.
+///
+/// # Panics
+///
+/// Resumes a panic of `f` in the caller. Panics if no thread can be made.
+///
+/// ```
+/// let text = sward::offload(|| std::fs::read_to_string("/proc/self/comm").unwrap_or_default());
+/// # let _ = text;
+/// ```
+#[track_caller]
+pub fn offload<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    offload_to(&THREADS, "offload", f)
+}
+
+/// As [`offload`], on a pool of the caller's.
+#[track_caller]
+pub(crate) fn offload_to<F, T>(threads: &'static ThreadPool, call: &'static str, f: F) -> T
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if !can_park() {
+        return f();
+    }
+    let hub = hub();
+    let result = Arc::new(Mutex::new(None));
+    let (link, key, theirs) = (Link::new(), hub.next_wait(), Arc::downgrade(&result));
+    let job = move || {
+        // Nobody waits any more: the job was abandoned before it started.
+        if theirs.strong_count() == 0 {
+            return;
+        }
+        let outcome = panic::catch_unwind(AssertUnwindSafe(f));
+        if let Some(result) = theirs.upgrade() {
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        }
+        link.wake(key);
+    };
+    if let Err(error) = threads.execute(Box::new(job)) {
+        panic!("failed to make a thread for {call}: {error}");
+    }
+    // The wake-up comes through the inbox, which is looked at between switches only: it cannot come
+    // before this greenlet has parked.
+    hub.park(Mode::Keyed, call, None);
+    let outcome = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match outcome.expect("only the finished job wakes this wait") {
+        Ok(value) => value,
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}

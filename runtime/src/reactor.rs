@@ -1,0 +1,92 @@
+//! The poller: tells which registered file descriptors have changed. The only file that touches
+//! `mio::Poll`.
+//!
+//! A source is registered once, edge-triggered, in both directions, and taken out before its file
+//! descriptor closes (invariant 9). An event sets flags on the source and wakes who waits there.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::alarm::Alarm;
+use crate::remote::Remote;
+use crate::source::Readiness;
+
+/// The token of the waker that other threads use.
+const WAKER: Token = Token(usize::MAX);
+/// The token of the alarm.
+const ALARM: Token = Token(usize::MAX - 1);
+/// Events taken from the operating system at once.
+const EVENTS: usize = 1024;
+
+/// The poller and what is registered with it.
+pub(crate) struct Reactor {
+    /// epoll or kqueue.
+    poll: Poll,
+    /// Where the operating system puts the events of one turn.
+    events: Events,
+    /// Everything registered; the index is the token.
+    sources: Slab<Rc<Readiness>>,
+    /// Wakes the poller at a deadline, more precisely than its own timeout does.
+    alarm: Alarm,
+}
+
+impl Reactor {
+    /// A poller that `remote` can wake.
+    pub(crate) fn new(remote: &Remote) -> io::Result<Reactor> {
+        let poll = Poll::new()?;
+        remote.set_waker(Waker::new(poll.registry(), WAKER)?);
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        Ok(Reactor { poll, events: Events::with_capacity(EVENTS), sources: Slab::new(), alarm })
+    }
+
+    /// Whether any file descriptor is registered.
+    #[inline]
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Registers `fd`; events go to `readiness`. Returns the key for `deregister`.
+    pub(crate) fn register(&mut self, fd: RawFd, readiness: Rc<Readiness>) -> io::Result<usize> {
+        let entry = self.sources.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut SourceFd(&fd), Token(key), interest)?;
+        entry.insert(readiness);
+        Ok(key)
+    }
+
+    /// Undoes `register`.
+    pub(crate) fn deregister(&mut self, fd: RawFd, key: usize) {
+        // Fails only if `fd` was closed behind our back, and then there is nothing to undo.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        self.sources.try_remove(key);
+    }
+
+    /// Takes events for at most `limit` (`None`: until there is one) and wakes those concerned.
+    pub(crate) fn turn(&mut self, limit: Option<Duration>) {
+        let timeout = self.alarm.arm(limit);
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            // A signal handler ran; whoever it was for will be found at the next turn.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) => panic!("sward: the poller failed: {error}"),
+        }
+        for event in &self.events {
+            match event.token() {
+                WAKER => {}
+                ALARM => self.alarm.rang(),
+                Token(key) => {
+                    if let Some(readiness) = self.sources.get(key) {
+                        readiness.on_event(event);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The hub of a thread and its loop.
+//!
+//! ```text
+//!            ┌───────────────────────── Hub::run_until_root_is_ready ───────────────────────┐
+//!   ready:   │ [g7] [g2] [root] [g9] …       pop the first; the root? return to it.         │
+//!            │   │                           a greenlet? resume it until it parks.          │
+//!            │   └── wake() appends here     none? idle(): wait for I/O, timers, threads    │
+//!            └──────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The loop runs on the thread's own stack whenever the root blocks. Greenlets switch to it and it
+//! switches to them; they never switch to one another. Nothing here holds a borrow while a greenlet
+//! runs (invariant 1), waking only queues (invariant 2), and `switch` is the one function that
+//! leaves a stack.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Clock, coarse_tick};
+use crate::reactor::Reactor;
+use crate::remote::{Message, Remote};
+use crate::slot::{Reason, Slot, State, VACANT};
+use crate::stack::overflow::AlternateStack;
+use crate::stack::{Stack, StackPool};
+use crate::table::Table;
+use crate::timers::Timers;
+use crate::wait_queue::WaitQueue;
+
+/// Switches between two looks at I/O, timers and other threads while greenlets are ready.
+const SWITCHES_PER_TURN: u32 = 256;
+/// The coarse clock is read once in so many switches; a power of two.
+const SWITCHES_PER_TICK: u32 = 4;
+/// An idle hub without a poller (no file descriptor was to be had) looks again after this time.
+const BLIND_NAP: Duration = Duration::from_millis(5);
+
+/// Whom a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The wait `epoch` of the greenlet in `slot` times out.
+    Wait {
+        /// The slot's index.
+        slot: u32,
+        /// The wait's number.
+        epoch: u32,
+    },
+    /// The `timeout` call at `depth` of the greenlet in `slot` expires.
+    Timeout {
+        /// The slot's index.
+        slot: u32,
+        /// The call's place among the greenlet's nested ones.
+        depth: u32,
+    },
+}
+
+/// Names one wait of one greenlet. Kept in queues and by other threads; stale ones are harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaitKey {
+    /// The hub.
+    pub(crate) hub: u64,
+    /// The slot's index.
+    pub(crate) slot: u32,
+    /// The wait's number.
+    pub(crate) epoch: u32,
+}
+
+/// Names one greenlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GreenletKey {
+    /// The hub.
+    pub(crate) hub: u64,
+    /// The slot's index.
+    pub(crate) slot: u32,
+    /// The greenlet's id.
+    pub(crate) id: u64,
+}
+
+/// Nothing can ever make the root ready.
+#[derive(Debug)]
+pub(crate) struct Deadlock;
+
+/// One thread's greenlets, timers and poller.
+pub(crate) struct Hub {
+    /// This hub's number, unique in the process.
+    pub(crate) serial: u64,
+    /// All greenlets, the root first.
+    pub(crate) table: Table,
+    /// The hub's clock.
+    pub(crate) clock: Clock,
+    /// Deadlines of waits and of `timeout` calls.
+    pub(crate) timers: RefCell<Timers<Due>>,
+    /// The poller; made when first needed.
+    pub(crate) reactor: RefCell<Option<Reactor>>,
+    /// What other threads see of this hub.
+    pub(crate) remote: Arc<Remote>,
+    /// Stacks to spawn on.
+    pub(crate) stacks: StackPool,
+    /// Greenlets that have not finished.
+    pub(crate) live: Cell<usize>,
+    /// Waits for `live` to change: `run`.
+    pub(crate) closers: WaitQueue,
+    /// The ready queue's first.
+    head: Cell<Option<&'static Slot>>,
+    /// The ready queue's last.
+    tail: Cell<Option<&'static Slot>>,
+    /// The greenlet that runs; `None` for the root.
+    current: Cell<Option<&'static Slot>>,
+    /// The next serial number for `next_serial`.
+    serials: Cell<u64>,
+    /// Switches left until the next turn.
+    budget: Cell<u32>,
+    /// The coarse clock at the last turn.
+    tick: Cell<u64>,
+    /// I/O calls in a row that succeeded at once; see `Source`.
+    pub(crate) streak: Cell<u32>,
+    /// The signal stack that overflow reports are made on.
+    _alternate: Option<AlternateStack>,
+}
+
+impl Hub {
+    /// A hub with nothing but a root. It has no system resources yet.
+    pub(crate) fn new() -> Hub {
+        static SERIALS: AtomicU64 = AtomicU64::new(1);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        Hub {
+            serial,
+            table: Table::new(),
+            clock: Clock::new(),
+            timers: RefCell::new(Timers::new()),
+            reactor: RefCell::new(None),
+            remote: Arc::new(Remote::new(serial)),
+            stacks: StackPool::new(),
+            live: Cell::new(0),
+            closers: WaitQueue::new(),
+            head: Cell::new(None),
+            tail: Cell::new(None),
+            current: Cell::new(None),
+            serials: Cell::new(1),
+            budget: Cell::new(SWITCHES_PER_TURN),
+            tick: Cell::new(0),
+            streak: Cell::new(0),
+            _alternate: AlternateStack::new().ok(),
+        }
+    }
+
+    /// A number that this hub has not given out before: greenlet ids, scopes, timeouts.
+    #[inline]
+    pub(crate) fn next_serial(&self) -> u64 {
+        let serial = self.serials.get();
+        self.serials.set(serial + 1);
+        serial
+    }
+
+    /// The slot of whoever runs.
+    #[inline]
+    pub(crate) fn current(&'static self) -> &'static Slot {
+        match self.current.get() {
+            Some(slot) => slot,
+            None => self.root(),
+        }
+    }
+
+    /// The root's slot.
+    #[inline]
+    pub(crate) fn root(&'static self) -> &'static Slot {
+        self.table.get(0).expect("the root's slot is the first")
+    }
+
+    /// The greenlet that `key` names, if it has not finished.
+    pub(crate) fn find(&'static self, key: GreenletKey) -> Option<&'static Slot> {
+        self.table.get(key.slot).filter(|slot| key.hub == self.serial && slot.id.get() == key.id)
+    }
+
+    /// The key for the next wait of the running greenlet.
+    #[inline]
+    pub(crate) fn next_wait(&'static self) -> WaitKey {
+        let slot = self.current();
+        WaitKey { hub: self.serial, slot: slot.index, epoch: slot.epoch.get().wrapping_add(1) }
+    }
+
+    /// Makes the greenlet ready if it still waits in the wait that `key` names and nothing else has
+    /// woken it; tells whether it did. Only queues, never switches.
+    #[inline]
+    pub(crate) fn wake(&'static self, key: WaitKey, reason: Reason) -> bool {
+        match self.table.get(key.slot) {
+            Some(slot) if slot.epoch.get() == key.epoch => self.wake_slot(slot, reason),
+            _ => false,
+        }
+    }
+
+    /// As `wake`, for whatever wait the greenlet is in.
+    #[inline]
+    pub(crate) fn wake_slot(&'static self, slot: &'static Slot, reason: Reason) -> bool {
+        if slot.state.get() != State::Parked || slot.reason.get().is_some() {
+            return false;
+        }
+        slot.reason.set(Some(reason));
+        self.push_ready(slot);
+        true
+    }
+
+    /// Appends to the ready queue.
+    #[inline]
+    pub(crate) fn push_ready(&self, slot: &'static Slot) {
+        slot.state.set(State::Ready);
+        slot.next.set(None);
+        match self.tail.replace(Some(slot)) {
+            Some(last) => last.next.set(Some(slot)),
+            None => self.head.set(Some(slot)),
+        }
+    }
+
+    /// Takes the first of the ready queue.
+    #[inline]
+    fn pop_ready(&self) -> Option<&'static Slot> {
+        let slot = self.head.get()?;
+        let next = slot.next.get();
+        self.head.set(next);
+        if next.is_none() {
+            self.tail.set(None);
+        }
+        Some(slot)
+    }
+
+    /// Whether any greenlet is ready.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        self.head.get().is_some()
+    }
+
+    /// Leaves the running stack until its slot comes up in the ready queue again. The only function
+    /// that switches away from a greenlet; the caller has put the slot into its new state.
+    #[inline(always)]
+    pub(crate) fn switch(&'static self, slot: &'static Slot) -> Result<(), Deadlock> {
+        self.streak.set(0);
+        if slot.is_root() {
+            self.run_until_root_is_ready()
+        } else {
+            slot.greenlet.suspend();
+            Ok(())
+        }
+    }
+
+    /// The loop. Runs on the root stack while the root waits.
+    #[inline(never)]
+    fn run_until_root_is_ready(&'static self) -> Result<(), Deadlock> {
+        loop {
+            let Some(slot) = self.pop_ready() else {
+                self.idle()?;
+                continue;
+            };
+            self.count_switch();
+            slot.state.set(State::Running);
+            if slot.is_root() {
+                return Ok(());
+            }
+            self.resume(slot);
+        }
+    }
+
+    /// Runs one greenlet until it parks, yields or finishes.
+    #[inline]
+    fn resume(&'static self, slot: &'static Slot) {
+        self.current.set(Some(slot));
+        let finished = slot.greenlet.resume();
+        self.current.set(None);
+        if let Some(stack) = finished {
+            self.retire(slot, stack);
+        }
+    }
+
+    /// Takes a finished greenlet's stack and slot back.
+    #[inline]
+    fn retire(&'static self, slot: &'static Slot, stack: Stack) {
+        slot.state.set(State::Vacant);
+        slot.id.set(VACANT);
+        slot.epoch.set(slot.epoch.get().wrapping_add(1));
+        slot.token.set(false);
+        slot.scope.set(0);
+        slot.interrupts.reset();
+        slot.name.take();
+        self.stacks.give(stack);
+        self.table.give(slot);
+        self.live.set(self.live.get() - 1);
+        self.closers.wake_all();
+    }
+
+    /// Looks at I/O, timers and other threads every 256 switches, and whenever the coarse clock
+    /// has stepped (at most 4 ms on Linux), so that a busy ready queue does not keep them waiting.
+    #[inline]
+    fn count_switch(&'static self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left.is_multiple_of(SWITCHES_PER_TICK) && (left == 0 || coarse_tick() != self.tick.get()) {
+            self.turn();
+        }
+    }
+
+    /// One look at everything outside, without waiting.
+    #[cold]
+    fn turn(&'static self) {
+        self.budget.set(SWITCHES_PER_TURN);
+        self.tick.set(coarse_tick());
+        self.drain_inbox();
+        if let Some(reactor) = self.reactor.borrow_mut().as_mut().filter(|reactor| reactor.has_sources()) {
+            reactor.turn(Some(Duration::ZERO));
+        }
+        self.expire_timers();
+    }
+
+    /// Nothing is ready: waits for I/O, a timer or another thread.
+    #[cold]
+    fn idle(&'static self) -> Result<(), Deadlock> {
+        self.budget.set(SWITCHES_PER_TURN);
+        // Read before the inbox: a handle that is gone by now has pushed what it had to push.
+        let handles = self.remote.inbox.handles();
+        self.drain_inbox();
+        if self.has_ready() {
+            return Ok(());
+        }
+        let next = self.timers.borrow().next_deadline();
+        if next.is_none() && handles == 0 && !self.reactor.borrow().as_ref().is_some_and(Reactor::has_sources) {
+            return Err(Deadlock);
+        }
+        let limit = next.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
+        self.wait_outside(limit);
+        self.drain_inbox();
+        self.expire_timers();
+        Ok(())
+    }
+
+    /// Blocks the OS thread until something happens outside, at most for `limit`.
+    fn wait_outside(&'static self, limit: Option<Duration>) {
+        let mut reactor = self.reactor.borrow_mut();
+        if reactor.is_none() {
+            *reactor = Reactor::new(&self.remote).ok();
+        }
+        let Some(reactor) = reactor.as_mut() else {
+            std::thread::sleep(limit.map_or(BLIND_NAP, |limit| limit.min(BLIND_NAP)));
+            return;
+        };
+        if limit == Some(Duration::ZERO) || !self.remote.inbox.prepare_sleep() {
+            reactor.turn(Some(Duration::ZERO));
+        } else {
+            reactor.turn(limit);
+        }
+        self.remote.inbox.awake();
+    }
+
+    /// Makes ready whose deadline has passed. I/O was looked at before: ready data beats a timeout.
+    fn expire_timers(&'static self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        loop {
+            let expired = self.timers.borrow_mut().pop_expired(now);
+            match expired {
+                Some(Due::Wait { slot, epoch }) => {
+                    self.wake(WaitKey { hub: self.serial, slot, epoch }, Reason::TimedOut);
+                }
+                Some(Due::Timeout { slot, depth }) => {
+                    let Some(slot) = self.table.get(slot) else { continue };
+                    if slot.interrupts.expire(depth as usize) {
+                        self.interrupt(slot);
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Does what other threads asked for.
+    fn drain_inbox(&'static self) {
+        // Bounded by what is there now: a thread that pushes without end must not starve the rest.
+        for _ in 0..1024 {
+            match self.remote.inbox.pop() {
+                Some(Message::Wake(key)) => {
+                    self.wake(key, Reason::Unparked);
+                }
+                Some(Message::Unpark(key)) => self.unpark(key),
+                Some(Message::Spawn(start)) => start.start(),
+                Some(Message::Kill(target)) => target.kill(),
+                None => return,
+            }
+        }
+    }
+}

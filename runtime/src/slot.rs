@@ -1,0 +1,124 @@
+//! A slot: what the hub knows about one greenlet.
+//!
+//! ```text
+//!            spawn                resume              park
+//!  Vacant ─────────▶ Ready ───────────────▶ Running ─────────▶ Parked
+//!     ▲               ▲                        │                 │
+//!     │               └──────── yield ─────────┤                 │
+//!     │               └──────── wake (first reason wins) ────────┘
+//!     └──────────────────────── finish ────────┘
+//! ```
+//!
+//! Slots live in the hub's [`Table`](crate::table::Table), never move, and are used again. What is
+//! stored outside the hub (in a queue, with another thread) is a key that names the slot *and* the
+//! greenlet or the wait it was made for, so that a late wake-up finds that out and is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::greenlet::Execution;
+use crate::interrupt::Interrupts;
+use crate::local::Locals;
+
+/// The id of a slot that no greenlet occupies.
+pub(crate) const VACANT: u64 = u64::MAX;
+
+/// Where a greenlet is in its life; see the drawing above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No greenlet here.
+    Vacant,
+    /// In the ready queue: new, woken, or after a yield.
+    Ready,
+    /// The one that runs.
+    Running,
+    /// Waits; nothing but [`Hub::wake`](crate::scheduler::Hub::wake) makes it ready again.
+    Parked,
+}
+
+/// Why a parked greenlet was made ready. The first reason wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// What it waited for happened (and may have been handed over).
+    Unparked,
+    /// The deadline of the wait passed.
+    TimedOut,
+    /// A kill or a timeout came; the wait unwinds.
+    Interrupted,
+}
+
+/// How a greenlet waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Woken by its key only; kill and timeout end the wait.
+    Keyed,
+    /// As `Keyed`, and nothing interrupts it (the joins of `scope` and `run`).
+    Uninterruptible,
+    /// Woken by an unpark token too (`lowlevel::park`).
+    Token,
+}
+
+/// What the hub knows about one greenlet.
+pub(crate) struct Slot {
+    /// The stack with its suspended execution.
+    pub(crate) greenlet: Execution,
+    /// Position in the table; 0 is the root.
+    pub(crate) index: u32,
+    /// Counts waits (also across greenlets): a wake-up for an earlier wait is dropped.
+    pub(crate) epoch: Cell<u32>,
+    /// The greenlet's id, [`VACANT`] if there is none.
+    pub(crate) id: Cell<u64>,
+    /// Link of the ready queue, or of the table's list of vacant slots.
+    pub(crate) next: Cell<Option<&'static Slot>>,
+    /// Where in its life the greenlet is.
+    pub(crate) state: Cell<State>,
+    /// Why the greenlet was woken from its current wait.
+    pub(crate) reason: Cell<Option<Reason>>,
+    /// How it waits.
+    pub(crate) mode: Cell<Mode>,
+    /// An unpark that came while the greenlet was not in `lowlevel::park`.
+    pub(crate) token: Cell<bool>,
+    /// Kill, timeouts and shields.
+    pub(crate) interrupts: Interrupts,
+    /// What it waits for, for reports: `Event`, `Queue`, `sleep` …
+    pub(crate) waits_for: Cell<&'static str>,
+    /// Where it was spawned.
+    pub(crate) spawned_at: Cell<&'static Location<'static>>,
+    /// The name given to `Builder::name`.
+    pub(crate) name: RefCell<Option<Rc<str>>>,
+    /// The scope it was spawned in; 0 is none.
+    pub(crate) scope: Cell<u64>,
+    /// Values of `greenlet_local!`.
+    pub(crate) locals: Locals,
+}
+
+impl Slot {
+    /// A vacant slot.
+    #[track_caller]
+    pub(crate) fn new(index: u32) -> Slot {
+        Slot {
+            greenlet: Execution::new(),
+            index,
+            epoch: Cell::new(0),
+            id: Cell::new(VACANT),
+            next: Cell::new(None),
+            state: Cell::new(State::Vacant),
+            reason: Cell::new(None),
+            mode: Cell::new(Mode::Keyed),
+            token: Cell::new(false),
+            interrupts: Interrupts::new(),
+            waits_for: Cell::new(""),
+            spawned_at: Cell::new(Location::caller()),
+            name: RefCell::new(None),
+            scope: Cell::new(0),
+            locals: Locals::new(),
+        }
+    }
+
+    /// Whether this is the thread's own stack.
+    #[inline]
+    pub(crate) fn is_root(&self) -> bool {
+        self.index == 0
+    }
+}

@@ -1,0 +1,423 @@
+//! A file descriptor that greenlets wait on.
+//!
+//! ```text
+//!            try the call ──ok──▶ done
+//!               ▲   │ WouldBlock: ready = false
+//!               │   ▼
+//!   event: ready = true ◀── wait (registered once, edge-triggered)
+//! ```
+//!
+//! `ready` is false only while the kernel is known to have nothing: an edge-triggered event is due
+//! before there can be something again. In each direction one greenlet at a time has the *turn*; the
+//! others wait for it first in, first out, so an event wakes one of them and nobody overtakes.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::hub::{self, hub};
+use crate::park::can_park;
+use crate::wait_queue::{WaitQueue, Waited};
+
+/// I/O calls in a row that may succeed at once before the greenlet lets others run.
+const STREAK: u32 = 128;
+
+/// A direction of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Reading, accepting.
+    Read,
+    /// Writing, connecting.
+    Write,
+}
+
+/// The state of one direction.
+struct Side {
+    /// Whether the next call may succeed.
+    ready: Cell<bool>,
+    /// Whether an event came that no `wait_readable` has returned for.
+    news: Cell<bool>,
+    /// The other side is gone: no further edge may come, so `ready` is only cleared by a call that
+    /// really would block.
+    hung_up: Cell<bool>,
+    /// Whether a greenlet has the turn.
+    taken: Cell<bool>,
+    /// Greenlets that wait for the turn.
+    turns: WaitQueue,
+    /// Greenlets that wait for an event: the one that has the turn, and callers of `wait_readable`.
+    events: WaitQueue,
+}
+
+impl Side {
+    /// A direction that was not tried yet.
+    fn new() -> Side {
+        Side {
+            ready: Cell::new(true),
+            news: Cell::new(true),
+            hung_up: Cell::new(false),
+            taken: Cell::new(false),
+            turns: WaitQueue::new(),
+            events: WaitQueue::new(),
+        }
+    }
+
+    /// An event came.
+    fn wake(&self, hung_up: bool) {
+        self.ready.set(true);
+        self.news.set(true);
+        self.hung_up.set(self.hung_up.get() | hung_up);
+        self.events.wake_all();
+    }
+}
+
+/// What is known of a source's two directions; the reactor writes it.
+pub(crate) struct Readiness {
+    /// Reading.
+    read: Side,
+    /// Writing.
+    write: Side,
+}
+
+impl Readiness {
+    /// The state of `direction`.
+    fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    /// Takes an event of the poller. Wakes, so it only queues (invariant 2).
+    pub(crate) fn on_event(&self, event: &mio::event::Event) {
+        let error = event.is_error();
+        if error || event.is_readable() || event.is_read_closed() {
+            self.read.wake(error || event.is_read_closed());
+        }
+        if error || event.is_writable() || event.is_write_closed() {
+            self.write.wake(error || event.is_write_closed());
+        }
+    }
+}
+
+/// A source's place in the poller of one hub.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The hub.
+    hub: u64,
+    /// The reactor's key.
+    key: usize,
+}
+
+/// The registration of a file descriptor; made at the first wait, undone when dropped.
+struct Registration {
+    /// The file descriptor.
+    fd: RawFd,
+    /// What is known of it.
+    readiness: Rc<Readiness>,
+    /// Where it is registered. A forked child registers with its own hub.
+    place: Cell<Option<Place>>,
+}
+
+impl Registration {
+    /// Registers unless that is done.
+    fn ensure(&self) -> io::Result<()> {
+        let hub = hub();
+        if self.place.get().is_some_and(|place| place.hub == hub.serial) {
+            return Ok(());
+        }
+        let mut reactor = hub.reactor.borrow_mut();
+        let reactor = match &mut *reactor {
+            Some(reactor) => reactor,
+            none => none.insert(crate::reactor::Reactor::new(&hub.remote)?),
+        };
+        let key = reactor.register(self.fd, self.readiness.clone())?;
+        self.place.set(Some(Place { hub: hub.serial, key }));
+        Ok(())
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let (Some(place), Some(hub)) = (self.place.get(), hub::existing())
+            && place.hub == hub.serial
+            && let Some(reactor) = hub.reactor.borrow_mut().as_mut()
+        {
+            reactor.deregister(self.fd, place.key);
+        }
+        for side in [&self.readiness.read, &self.readiness.write] {
+            side.wake(true);
+            side.turns.wake_all();
+        }
+    }
+}
+
+/// An object with a file descriptor in non-blocking mode, and the hub's knowledge of it.
+///
+/// [`read_with`](Source::read_with) and [`write_with`](Source::write_with) run one system call in a
+/// retry loop; that is all that a green driver needs:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use sward::lowlevel::Source;
+///
+/// let (a, b) = UnixStream::pair()?;
+/// a.set_nonblocking(true)?;
+/// let a = Source::new(a);
+/// let reader = sward::spawn(move || {
+///     let mut buffer = [0; 5];
+///     a.read_with("my_read", None, |mut stream| stream.read(&mut buffer)).map(|n| buffer[..n].to_vec())
+/// });
+/// sward::yield_now(); // the reader waits
+/// (&b).write_all(b"hello")?;
+/// assert_eq!(reader.join().unwrap()?, b"hello");
+/// # std::io::Result::Ok(())
+/// ```
+pub struct Source<T: AsFd> {
+    /// Dropped before `io`: deregistered before its descriptor closes (invariant 9).
+    registration: Registration,
+    /// The object.
+    io: T,
+}
+
+impl<T: AsFd> Source<T> {
+    /// Wraps `io`, which must be in non-blocking mode. Makes no system call: the descriptor is
+    /// registered when a call on it would block for the first time.
+    pub fn new(io: T) -> Source<T> {
+        let registration = Registration {
+            fd: io.as_fd().as_raw_fd(),
+            readiness: Rc::new(Readiness { read: Side::new(), write: Side::new() }),
+            place: Cell::new(None),
+        };
+        Source { registration, io }
+    }
+
+    /// The object.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Deregisters the descriptor and gives the object back.
+    pub fn into_inner(self) -> T {
+        drop(self.registration);
+        self.io
+    }
+
+    /// Waits until the descriptor may be readable, or until `deadline`. Blocks the greenlet.
+    ///
+    /// Returns at once if an event has come since the last such call; so try first, and call this
+    /// in a loop when the try says `WouldBlock`.
+    ///
+    /// # Errors
+    ///
+    /// `ErrorKind::TimedOut` when the deadline passes; what `epoll_ctl(2)` says of a descriptor that
+    /// cannot be waited on (a regular file: `PermissionDenied`).
+    pub fn wait_readable(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait(Direction::Read, "Source::wait_readable", deadline)
+    }
+
+    /// As [`wait_readable`](Source::wait_readable), for writing.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn wait_writable(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait(Direction::Write, "Source::wait_writable", deadline)
+    }
+
+    /// Runs `call` until it returns something else than `WouldBlock` (an `Interrupted` is tried
+    /// again), and waits in between until the descriptor is readable or `deadline` has passed.
+    /// Blocks the greenlet. `name` names the call in reports.
+    ///
+    /// # Errors
+    ///
+    /// Those of `call`; `ErrorKind::TimedOut` when the deadline passes.
+    pub fn read_with<R>(
+        &self,
+        name: &'static str,
+        deadline: Option<Instant>,
+        call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.retry(Direction::Read, name, deadline, call)
+    }
+
+    /// As [`read_with`](Source::read_with), for writing.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn write_with<R>(
+        &self,
+        name: &'static str,
+        deadline: Option<Instant>,
+        call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.retry(Direction::Write, name, deadline, call)
+    }
+
+    /// Tells that a call has just moved less than it could have (a short read or write of a
+    /// stream): the kernel has no more now, and the next call waits without trying.
+    #[inline]
+    pub fn used_up(&self, direction: Direction) {
+        let side = self.registration.readiness.side(direction);
+        if !side.hung_up.get() && self.registration.place.get().is_some() {
+            side.ready.set(false);
+        }
+    }
+
+    /// The retry loop.
+    fn retry<R>(
+        &self,
+        direction: Direction,
+        name: &'static str,
+        deadline: Option<Instant>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        count_call();
+        let side = self.registration.readiness.side(direction);
+        let _turn;
+        if side.taken.get() {
+            if !can_park() {
+                return self.block_thread(direction, deadline, call);
+            }
+            _turn = Turn::wait(side, name, deadline)?;
+        } else {
+            if side.ready.get()
+                && let Some(result) = attempt(side, || call(&self.io))
+            {
+                return result;
+            }
+            if !can_park() {
+                return self.block_thread(direction, deadline, call);
+            }
+            _turn = Turn::take(side);
+        }
+        let mut may_succeed = side.ready.get();
+        loop {
+            if may_succeed && let Some(result) = attempt(side, || call(&self.io)) {
+                return result;
+            }
+            self.registration.ensure()?;
+            if let Waited::TimedOut(()) = side.events.wait(name, (), deadline) {
+                // Data that came in the same turn beats the timeout.
+                return attempt(side, || call(&self.io)).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+            }
+            may_succeed = true;
+        }
+    }
+
+    /// The body of `wait_readable` and `wait_writable`.
+    fn wait(&self, direction: Direction, name: &'static str, deadline: Option<Instant>) -> io::Result<()> {
+        if !can_park() {
+            return poll_thread(&self.io, direction, deadline);
+        }
+        self.registration.ensure()?;
+        let side = self.registration.readiness.side(direction);
+        if !side.news.replace(false)
+            && let Waited::TimedOut(()) = side.events.wait(name, (), deadline)
+        {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        side.news.set(false);
+        Ok(())
+    }
+
+    /// The retry loop of a destructor that runs in an unwinding: blocks the OS thread.
+    #[cold]
+    fn block_thread<R>(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            match call(&self.io) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => poll_thread(&self.io, direction, deadline)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("io", &self.io).finish_non_exhaustive()
+    }
+}
+
+/// Makes the call; `None`, and the direction is not ready, if it would block.
+#[inline]
+fn attempt<R>(side: &Side, mut call: impl FnMut() -> io::Result<R>) -> Option<io::Result<R>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                side.ready.set(false);
+                return None;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Some(result),
+        }
+    }
+}
+
+/// Lets others run when this greenlet has made many calls in a row without waiting.
+#[inline]
+fn count_call() {
+    let hub = hub();
+    let streak = hub.streak.get() + 1;
+    hub.streak.set(streak);
+    if streak > STREAK {
+        hub.yield_now();
+    }
+}
+
+/// Waits for one descriptor with `poll(2)`, blocking the OS thread.
+#[cold]
+fn poll_thread(io: &impl AsFd, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let flags = match direction {
+        Direction::Read => PollFlags::IN,
+        Direction::Write => PollFlags::OUT,
+    };
+    let limit = deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+    });
+    match poll(&mut [PollFd::new(io, flags)], limit.as_ref()) {
+        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The right to wait for events in one direction; passed on when dropped.
+struct Turn<'a>(&'a Side);
+
+impl<'a> Turn<'a> {
+    /// Takes the turn that nobody has.
+    fn take(side: &'a Side) -> Turn<'a> {
+        side.taken.set(true);
+        Turn(side)
+    }
+
+    /// Waits for the turn.
+    fn wait(side: &'a Side, name: &'static str, deadline: Option<Instant>) -> io::Result<Turn<'a>> {
+        match side.turns.wait(name, (), deadline) {
+            Waited::Woken(()) => Ok(Turn(side)),
+            Waited::TimedOut(()) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Handed over: `taken` stays true if somebody waits.
+        if !self.0.turns.wake_one() {
+            self.0.taken.set(false);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Making greenlets.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::greenlet::{launch, launch_scoped};
+use crate::hub::{self, hub};
+use crate::join::{Greenlet, JoinError, Packet};
+use crate::scheduler::{Due, GreenletKey, Hub};
+use crate::scope::{Children, Scope, ScopedGreenlet};
+use crate::slot::{Mode, Slot, State};
+use crate::stack::Stack;
+
+/// Spawns a greenlet on this thread's hub: `f` runs on a stack of its own (256 KiB usable) once the
+/// caller blocks.
+///
+/// `f` need not be `Send`. Ready greenlets run in the order in which they were spawned or woken.
+///
+/// # Panics
+///
+/// If no stack can be had (memory or address space is used up); [`Builder::spawn`] returns an
+/// error instead.
+///
+/// ```
+/// let g = sward::spawn(|| "hello from a greenlet");
+/// assert_eq!(g.join().unwrap(), "hello from a greenlet");
+/// ```
+#[track_caller]
+#[inline]
+pub fn spawn<F, T>(f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    match spawn_with(Plan::new(Location::caller()), f, launch) {
+        Ok(packet) => Greenlet::new(packet),
+        Err(error) => no_stack(&error),
+    }
+}
+
+/// Spawns a greenlet that starts after `delay`. Killed before that, it never runs.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// let start = Instant::now();
+/// let g = sward::spawn_later(Duration::from_millis(2), Instant::now);
+/// assert!(g.join().unwrap() >= start + Duration::from_millis(2));
+/// ```
+#[track_caller]
+pub fn spawn_later<F, T>(delay: Duration, f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    let mut plan = Plan::new(Location::caller());
+    plan.start_at = Some(hub().clock.after(delay).unwrap_or(u64::MAX));
+    match spawn_with(plan, f, launch) {
+        Ok(packet) => Greenlet::new(packet),
+        Err(error) => no_stack(&error),
+    }
+}
+
+/// The panic of the functions that return no `Result`.
+#[cold]
+#[track_caller]
+fn no_stack(error: &io::Error) -> ! {
+    panic!("failed to spawn a greenlet: {error}")
+}
+
+/// A greenlet's name and stack size, as std's `thread::Builder`.
+///
+/// ```
+/// let g = sward::Builder::new().name("reader").stack_size(64 * 1024).spawn(|| ())?;
+/// assert_eq!(g.name(), Some("reader"));
+/// # g.join().unwrap();
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    /// The name.
+    name: Option<Rc<str>>,
+    /// Usable bytes of stack.
+    stack_size: Option<usize>,
+    /// Where the greenlet is spawned, if that is not the caller.
+    site: Option<&'static Location<'static>>,
+}
+
+impl Builder {
+    /// No name, the default stack size.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the greenlet, for reports.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// How many bytes of stack the greenlet can use (the guard comes on top of that). Rounded up.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// The spawn site to show in reports.
+    pub(crate) fn at(mut self, site: &'static Location<'static>) -> Builder {
+        self.site = Some(site);
+        self
+    }
+
+    /// Spawns as [`spawn`] does.
+    ///
+    /// # Errors
+    ///
+    /// If there is no stack of that size to be had.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<Greenlet<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let plan = self.plan(Location::caller());
+        spawn_with(plan, f, launch).map(Greenlet::new)
+    }
+
+    /// Spawns into `scope` as `Scope::spawn` does.
+    ///
+    /// # Errors
+    ///
+    /// If there is no stack of that size to be had.
+    ///
+    /// ```
+    /// let text = String::from("borrowed");
+    /// let len = sward::scope(|s| {
+    ///     let builder = sward::Builder::new().name("counter");
+    ///     builder.spawn_scoped(s, || text.len()).unwrap().join().unwrap()
+    /// });
+    /// assert_eq!(len, 8);
+    /// ```
+    #[track_caller]
+    pub fn spawn_scoped<'scope, 'env, F, T>(
+        self,
+        scope: &'scope Scope<'scope, 'env>,
+        f: F,
+    ) -> io::Result<ScopedGreenlet<'scope, T>>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        let mut plan = self.plan(Location::caller());
+        plan.children = Some(scope.children().clone());
+        let packet = spawn_with(plan, f, |slot, stack, main| launch_scoped(scope, slot, stack, main))?;
+        Ok(ScopedGreenlet::new(packet))
+    }
+
+    /// What was said so far.
+    fn plan(self, caller: &'static Location<'static>) -> Plan {
+        let mut plan = Plan::new(self.site.unwrap_or(caller));
+        plan.name = self.name;
+        plan.stack_size = self.stack_size;
+        plan
+    }
+}
+
+/// Everything about a greenlet to be but what it runs.
+struct Plan {
+    /// Its name.
+    name: Option<Rc<str>>,
+    /// Usable bytes of stack.
+    stack_size: Option<usize>,
+    /// Where it is spawned.
+    site: &'static Location<'static>,
+    /// The scope it belongs to.
+    children: Option<Rc<Children>>,
+    /// When it starts, on the hub's clock; at once if not said.
+    start_at: Option<u64>,
+}
+
+impl Plan {
+    /// Of an ordinary greenlet.
+    #[inline]
+    fn new(site: &'static Location<'static>) -> Plan {
+        Plan { name: None, stack_size: None, site, children: None, start_at: None }
+    }
+}
+
+/// Makes a greenlet; `launch` puts its main function on the stack.
+#[inline]
+fn spawn_with<F, T>(
+    plan: Plan,
+    f: F,
+    launch: impl FnOnce(&'static Slot, Stack, Main<F, T>),
+) -> io::Result<Rc<Packet<T>>>
+where
+    F: FnOnce() -> T,
+{
+    let hub = hub();
+    let stack = hub.stacks.take(plan.stack_size)?;
+    let slot = hub.table.take();
+    let id = hub.next_serial();
+    slot.id.set(id);
+    slot.spawned_at.set(plan.site);
+    if let Some(name) = &plan.name {
+        slot.name.replace(Some(name.clone()));
+    }
+    if let Some(children) = &plan.children {
+        children.enter();
+        slot.scope.set(children.serial());
+    }
+    let key = GreenletKey { hub: hub.serial, slot: slot.index, id };
+    let packet = Rc::new(Packet::new(key, plan.name, plan.site, plan.children));
+    launch(slot, stack, Main { f, packet: packet.clone(), slot });
+    hub.live.set(hub.live.get() + 1);
+    hub.closers.wake_all();
+    match plan.start_at {
+        None => hub.push_ready(slot),
+        Some(deadline) => hub.start_later(slot, deadline),
+    }
+    Ok(packet)
+}
+
+impl Hub {
+    /// Lets a new greenlet wait for its start.
+    #[cold]
+    fn start_later(&'static self, slot: &'static Slot, deadline: u64) {
+        slot.epoch.set(slot.epoch.get().wrapping_add(1));
+        slot.reason.set(None);
+        slot.mode.set(Mode::Keyed);
+        slot.waits_for.set("spawn_later");
+        slot.state.set(State::Parked);
+        let due = Due::Wait { slot: slot.index, epoch: slot.epoch.get() };
+        self.timers.borrow_mut().insert(deadline, due);
+    }
+}
+
+/// What a greenlet runs: the user's function, and what is to be done around it.
+pub(crate) struct Main<F, T> {
+    /// The user's function.
+    f: F,
+    /// Where its result goes.
+    packet: Rc<Packet<T>>,
+    /// The greenlet's slot.
+    slot: &'static Slot,
+}
+
+impl<F, T> Main<F, T>
+where
+    F: FnOnce() -> T,
+{
+    /// Runs on the greenlet's stack. Does not unwind.
+    #[inline]
+    pub(crate) fn run(self) {
+        let Main { f, packet, slot } = self;
+        let mut result = if slot.interrupts.killed() {
+            discard(f).and(Err(JoinError::killed()))
+        } else {
+            panic::catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::from_payload)
+        };
+        if !slot.locals.is_empty()
+            && let Err(error) = quietly(|| slot.locals.clear())
+            && error.is_panic()
+            && result.is_ok()
+        {
+            // The value must be dropped where a panic of its destructor is caught too.
+            let _ = discard(std::mem::replace(&mut result, Err(error)));
+        }
+        let children = packet.children.clone();
+        let hub = packet.key.hub;
+        packet.finish(result);
+        // The last reference: drops the value, and perhaps what it borrows is used by its destructor.
+        if let Err(error) = discard(packet)
+            && error.is_panic()
+        {
+            match &children {
+                Some(children) => children.report_panic(),
+                None => eprintln!("sward: the result of a detached greenlet panicked when dropped: {error}"),
+            }
+        }
+        if hub::existing().is_none_or(|here| here.serial != hub) {
+            exit_forked_child();
+        }
+        if let Some(children) = children {
+            children.leave();
+        }
+    }
+}
+
+/// Drops a value and catches the panic of its destructor.
+pub(crate) fn discard<V>(value: V) -> Result<(), JoinError> {
+    quietly(|| drop(value))
+}
+
+/// Calls `f` and catches its panic.
+fn quietly(f: impl FnOnce()) -> Result<(), JoinError> {
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload: Box<dyn Any + Send>| JoinError::from_payload(payload))
+}
+
+/// The end of a greenlet that called `fork`, in the child: the hub that it would return to is the
+/// parent's. As with a forked thread, the end of the child's only thread is its end.
+#[cold]
+fn exit_forked_child() -> ! {
+    std::process::exit(0);
+}
+
+impl<F, T> fmt::Debug for Main<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Main").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,278 @@
+//! The one mechanism of waiting, waking, handing over and leaving that every primitive is made of.
+//!
+//! ```text
+//!   head ─▶ [node: key, value] ─▶ [node: key, value] ─▶ tail        waiting, first come first
+//!
+//!   wake_one_with(give):  take the head off the list; if its greenlet is still waiting, let `give`
+//!                         change its value and make it ready; if not (killed or timed out in the
+//!                         meantime), go on with the next
+//! ```
+//!
+//! A node belongs to a [`Place`], a guard on the waiter's stack. However the wait ends (woken, timed
+//! out, killed, panic) the guard takes the node out, so nothing stale stays in a queue (invariant
+//! 3). Whether a wake-up still counts is decided once, by `Hub::wake` (invariant 4). Woken nodes
+//! leave the list at once but stay in the slab until their waiter has fetched the value.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::hub::{self, hub};
+use crate::park;
+use crate::scheduler::WaitKey;
+use crate::slot::{Mode, Reason};
+
+/// "No node", as an index.
+const NIL: u32 = u32::MAX;
+
+/// How a wait in a [`WaitQueue`] ended, with the value that the waiter brought or was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited<T> {
+    /// Woken; the value may have been changed by the one who woke it.
+    Woken(T),
+    /// The deadline passed; the value is as the waiter brought it.
+    TimedOut(T),
+}
+
+/// A queue of parked greenlets, each with a value of type `T`: the part that every blocking
+/// primitive is built on.
+///
+/// A greenlet waits in it with [`wait`](WaitQueue::wait); another one wakes the first with
+/// [`wake_one`](WaitQueue::wake_one) or hands something over with
+/// [`wake_one_with`](WaitQueue::wake_one_with). First in, first out; a waiter that was killed or timed
+/// out is skipped; one that was woken returns from `wait` with what it was given, also if it is
+/// killed before it runs.
+///
+/// ```
+/// use std::rc::Rc;
+/// use sward::lowlevel::{Waited, WaitQueue};
+///
+/// let mailbox = Rc::new(WaitQueue::<Option<&str>>::new());
+/// let reader = sward::spawn({
+///     let mailbox = mailbox.clone();
+///     move || match mailbox.wait("Mailbox::read", None, None) {
+///         Waited::Woken(letter) => letter,
+///         Waited::TimedOut(_) => None,
+///     }
+/// });
+/// sward::yield_now(); // the reader waits
+/// assert!(mailbox.wake_one_with(|letter| *letter = Some("hello")).is_some());
+/// assert_eq!(reader.join().unwrap(), Some("hello"));
+/// ```
+pub struct WaitQueue<T = ()> {
+    /// Nodes and list. Borrowed for moments in which no user code runs (invariant 1).
+    inner: RefCell<Inner<T>>,
+}
+
+/// A waiter's entry.
+struct Node<T> {
+    /// Whom to wake, for which wait.
+    key: WaitKey,
+    /// What the waiter brought, or was given.
+    value: T,
+    /// Whether it was woken.
+    woken: bool,
+    /// Whether it is in the list.
+    listed: bool,
+    /// The node before it in the list.
+    prev: u32,
+    /// The node after it in the list.
+    next: u32,
+}
+
+/// Nodes in a slab, linked in order of arrival.
+struct Inner<T> {
+    /// All nodes, waiting or woken.
+    nodes: Slab<Node<T>>,
+    /// The first that waits.
+    head: u32,
+    /// The last that waits.
+    tail: u32,
+    /// How many wait.
+    len: u32,
+}
+
+impl<T> Inner<T> {
+    /// Appends a waiter.
+    fn push(&mut self, key: WaitKey, value: T) -> u32 {
+        let node = Node { key, value, woken: false, listed: true, prev: self.tail, next: NIL };
+        let index = self.nodes.insert(node) as u32;
+        match self.nodes.get_mut(self.tail as usize) {
+            Some(last) => last.next = index,
+            None => self.head = index,
+        }
+        self.tail = index;
+        self.len += 1;
+        index
+    }
+
+    /// Takes a node out of the list; it stays in the slab.
+    fn unlink(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        if !std::mem::replace(&mut node.listed, false) {
+            return;
+        }
+        let (prev, next) = (node.prev, node.next);
+        match self.nodes.get_mut(prev as usize) {
+            Some(node) => node.next = next,
+            None => self.head = next,
+        }
+        match self.nodes.get_mut(next as usize) {
+            Some(node) => node.prev = prev,
+            None => self.tail = prev,
+        }
+        self.len -= 1;
+    }
+
+    /// Takes the first waiter that still waits off the list and makes it ready.
+    fn wake_first(&mut self) -> Option<&mut Node<T>> {
+        while self.head != NIL {
+            let index = self.head;
+            self.unlink(index);
+            let node = &mut self.nodes[index as usize];
+            if hub::wake(node.key, Reason::Unparked) {
+                node.woken = true;
+                // Looked up again: the borrow checker cannot see that the loop ends here.
+                return self.nodes.get_mut(index as usize);
+            }
+        }
+        None
+    }
+}
+
+impl<T> WaitQueue<T> {
+    /// An empty queue.
+    pub const fn new() -> WaitQueue<T> {
+        WaitQueue { inner: RefCell::new(Inner { nodes: Slab::new(), head: NIL, tail: NIL, len: 0 }) }
+    }
+
+    /// Waits until woken, or until `deadline`. Blocks the greenlet.
+    ///
+    /// `call` names the blocking call in reports: `"Queue::get"`.
+    ///
+    /// While a destructor runs in an unwinding no greenlet may be switched: then a wait with a
+    /// deadline times out at once, and one without aborts the process with a message that names
+    /// `call`. Ask [`can_park`](crate::lowlevel::can_park) first where the type allows another answer.
+    ///
+    /// # Panics
+    ///
+    /// On the root stack, if nothing can ever wake it (the message says "deadlock").
+    pub fn wait(&self, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
+        self.wait_in(Mode::Keyed, call, value, deadline)
+    }
+
+    /// As `wait`, and neither kill nor timeout ends it.
+    pub(crate) fn wait_uninterruptible(&self, call: &'static str, value: T) -> Waited<T> {
+        self.wait_in(Mode::Uninterruptible, call, value, None)
+    }
+
+    /// The body of both.
+    fn wait_in(&self, mode: Mode, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
+        if !park::can_park() {
+            return match deadline {
+                Some(_) => Waited::TimedOut(value),
+                None => park::abort_in_destructor(call),
+            };
+        }
+        let hub = hub();
+        let place = Place::new(self, hub.next_wait(), value);
+        hub.park(mode, call, deadline.map(|instant| hub.clock.at(instant)));
+        place.leave()
+    }
+
+    /// Wakes the first waiter; false if there was none.
+    pub fn wake_one(&self) -> bool {
+        self.inner.borrow_mut().wake_first().is_some()
+    }
+
+    /// Wakes the first waiter and lets `give` change its value, which is what its `wait` returns;
+    /// `None`, and `give` is not called, if there is no waiter.
+    ///
+    /// # Panics
+    ///
+    /// If `give` uses this queue.
+    pub fn wake_one_with<R>(&self, give: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.inner.borrow_mut().wake_first().map(|node| give(&mut node.value))
+    }
+
+    /// Wakes all who wait now and returns how many those were.
+    pub fn wake_all(&self) -> usize {
+        let mut inner = self.inner.borrow_mut();
+        let mut woken = 0;
+        while inner.wake_first().is_some() {
+            woken += 1;
+        }
+        woken
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.inner.borrow().len as usize
+    }
+
+    /// Whether nobody waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.inner.borrow().head == NIL
+    }
+}
+
+impl<T> Default for WaitQueue<T> {
+    fn default() -> Self {
+        WaitQueue::new()
+    }
+}
+
+impl<T> fmt::Debug for WaitQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitQueue").field("waiters", &self.len()).finish()
+    }
+}
+
+impl<T> UnwindSafe for WaitQueue<T> {}
+impl<T> RefUnwindSafe for WaitQueue<T> {}
+
+/// A waiter's place in a queue, given up when dropped.
+pub(crate) struct Place<'a, T> {
+    /// The queue.
+    queue: &'a WaitQueue<T>,
+    /// The node.
+    node: u32,
+}
+
+impl<'a, T> Place<'a, T> {
+    /// Takes the last place in `queue`.
+    pub(crate) fn new(queue: &'a WaitQueue<T>, key: WaitKey, value: T) -> Place<'a, T> {
+        let node = queue.inner.borrow_mut().push(key, value);
+        Place { queue, node }
+    }
+
+    /// Whether this node was the one that was woken.
+    pub(crate) fn woken(&self) -> bool {
+        self.queue.inner.borrow().nodes[self.node as usize].woken
+    }
+
+    /// Ends the wait with its outcome.
+    fn leave(self) -> Waited<T> {
+        let node = self.remove();
+        std::mem::forget(self);
+        if node.woken { Waited::Woken(node.value) } else { Waited::TimedOut(node.value) }
+    }
+
+    /// Takes the node out.
+    fn remove(&self) -> Node<T> {
+        let mut inner = self.queue.inner.borrow_mut();
+        inner.unlink(self.node);
+        inner.nodes.remove(self.node as usize)
+    }
+}
+
+impl<T> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        // Bound to a name: the value is dropped after the borrow of the queue has ended.
+        let _node = self.remove();
+    }
+}
