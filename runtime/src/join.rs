@@ -147,7 +147,7 @@ impl<T> Greenlet<T> {
         if packet.finished.get() {
             start();
         } else {
-            packet.links.borrow_mut().push(start);
+            packet.links.borrow_mut().get_or_insert_default().push(start);
         }
     }
 
@@ -197,6 +197,9 @@ pub fn join_all<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Resu
     greenlets.into_iter().map(Greenlet::join).collect()
 }
 
+/// Start linked functions, each in its greenlet.
+type Starters = Vec<Box<dyn FnOnce()>>;
+
 /// What a greenlet shares with its handle.
 pub(crate) struct Packet<T> {
     /// Whose it is.
@@ -216,7 +219,7 @@ pub(crate) struct Packet<T> {
     /// Who waits for the end, and for the linked functions.
     waiters: WaitQueue,
     /// What starts the linked functions.
-    links: RefCell<Vec<Box<dyn FnOnce()>>>,
+    links: RefCell<Option<Box<Starters>>>,
     /// Linked functions that have not returned.
     pending_links: Cell<usize>,
 }
@@ -238,7 +241,7 @@ impl<T> Packet<T> {
             observed: Cell::new(false),
             outcome: RefCell::new(None),
             waiters: WaitQueue::new(),
-            links: RefCell::new(Vec::new()),
+            links: RefCell::new(None),
             pending_links: Cell::new(0),
         }
     }
@@ -248,8 +251,8 @@ impl<T> Packet<T> {
     pub(crate) fn finish(&self, result: Result<T, JoinError>) {
         self.outcome.replace(Some(result));
         self.finished.set(true);
-        for start in self.links.take() {
-            start();
+        if let Some(links) = self.links.take() {
+            links.into_iter().for_each(|start| start());
         }
         self.waiters.wake_all();
     }

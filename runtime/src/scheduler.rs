@@ -283,7 +283,15 @@ impl Hub {
         self.stacks.give(stack);
         self.table.give(slot);
         self.live.set(self.live.get() - 1);
-        self.closers.wake_all();
+        self.wake_closers();
+    }
+
+    /// Tells `run`, if it waits, that a greenlet was spawned or has ended.
+    #[inline]
+    pub(crate) fn wake_closers(&self) {
+        if !self.closers.is_empty() {
+            self.closers.wake_all();
+        }
     }
 
     /// Looks at I/O, timers and other threads every 256 switches, and whenever the coarse clock

@@ -220,7 +220,7 @@ where
     let packet = Rc::new(Packet::new(key, plan.name, plan.site, plan.children));
     launch(slot, stack, Main { f, packet: packet.clone(), slot });
     hub.live.set(hub.live.get() + 1);
-    hub.closers.wake_all();
+    hub.wake_closers();
     match plan.start_at {
         None => hub.push_ready(slot),
         Some(deadline) => hub.start_later(slot, deadline),

@@ -27,6 +27,10 @@ use crate::slot::{Mode, Reason};
 
 /// "No node", as an index.
 const NIL: u32 = u32::MAX;
+/// The index of the inline node.
+const FIRST: u32 = u32::MAX - 1;
+/// Nodes whose memory an empty queue keeps.
+const KEPT: usize = 64;
 
 /// How a wait in a [`WaitQueue`] ended, with the value that the waiter brought or was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +87,10 @@ struct Node<T> {
     next: u32,
 }
 
-/// Nodes in a slab, linked in order of arrival.
+/// Nodes, linked in order of arrival.
 struct Inner<T> {
     /// All nodes, waiting or woken.
-    nodes: Slab<Node<T>>,
+    nodes: Nodes<T>,
     /// The first that waits.
     head: u32,
     /// The last that waits.
@@ -97,10 +101,11 @@ struct Inner<T> {
 
 impl<T> Inner<T> {
     /// Appends a waiter.
+    #[inline]
     fn push(&mut self, key: WaitKey, value: T) -> u32 {
         let node = Node { key, value, woken: false, listed: true, prev: self.tail, next: NIL };
-        let index = self.nodes.insert(node) as u32;
-        match self.nodes.get_mut(self.tail as usize) {
+        let index = self.nodes.insert(node);
+        match self.nodes.get_mut(self.tail) {
             Some(last) => last.next = index,
             None => self.head = index,
         }
@@ -110,17 +115,18 @@ impl<T> Inner<T> {
     }
 
     /// Takes a node out of the list; it stays in the slab.
+    #[inline]
     fn unlink(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
+        let Some(node) = self.nodes.get_mut(index) else { return };
         if !std::mem::replace(&mut node.listed, false) {
             return;
         }
         let (prev, next) = (node.prev, node.next);
-        match self.nodes.get_mut(prev as usize) {
+        match self.nodes.get_mut(prev) {
             Some(node) => node.next = next,
             None => self.head = next,
         }
-        match self.nodes.get_mut(next as usize) {
+        match self.nodes.get_mut(next) {
             Some(node) => node.prev = prev,
             None => self.tail = prev,
         }
@@ -128,25 +134,76 @@ impl<T> Inner<T> {
     }
 
     /// Takes the first waiter that still waits off the list and makes it ready.
+    #[inline]
     fn wake_first(&mut self) -> Option<&mut Node<T>> {
         while self.head != NIL {
             let index = self.head;
             self.unlink(index);
-            let node = &mut self.nodes[index as usize];
-            if hub::wake(node.key, Reason::Unparked) {
+            // `hub::wake` only queues: nothing else can touch the node meanwhile.
+            if self.nodes.get_mut(index).is_some_and(|node| hub::wake(node.key, Reason::Unparked)) {
+                let node = self.nodes.get_mut(index)?;
                 node.woken = true;
-                // Looked up again: the borrow checker cannot see that the loop ends here.
-                return self.nodes.get_mut(index as usize);
+                return Some(node);
             }
         }
         None
     }
 }
 
+/// A slab of nodes whose first place is inline: most queues have one waiter, if any, and that one
+/// costs no allocation (a greenlet's joiner, above all).
+struct Nodes<T> {
+    /// The node with index [`FIRST`].
+    first: Option<Node<T>>,
+    /// The others.
+    more: Option<Box<Slab<Node<T>>>>,
+}
+
+impl<T> Nodes<T> {
+    /// None.
+    const fn new() -> Nodes<T> {
+        Nodes { first: None, more: None }
+    }
+
+    /// Stores a node and gives its index.
+    #[inline]
+    fn insert(&mut self, node: Node<T>) -> u32 {
+        if self.first.is_none() {
+            self.first = Some(node);
+            return FIRST;
+        }
+        let index = self.more.get_or_insert_default().insert(node);
+        u32::try_from(index).ok().filter(|index| *index < FIRST).expect("fewer than 4 billion waiters")
+    }
+
+    /// The node at an index, if there is one.
+    #[inline]
+    fn get_mut(&mut self, index: u32) -> Option<&mut Node<T>> {
+        match index {
+            FIRST => self.first.as_mut(),
+            index => self.more.as_mut()?.get_mut(index as usize),
+        }
+    }
+
+    /// Takes a node out. The memory of a crowd that has left is given back.
+    #[inline]
+    fn remove(&mut self, index: u32) -> Node<T> {
+        if index == FIRST {
+            return self.first.take().expect("a place has a node");
+        }
+        let more = self.more.as_mut().expect("a place has a node");
+        let node = more.remove(index as usize);
+        if more.is_empty() && more.capacity() > KEPT {
+            self.more = None;
+        }
+        node
+    }
+}
+
 impl<T> WaitQueue<T> {
     /// An empty queue.
     pub const fn new() -> WaitQueue<T> {
-        WaitQueue { inner: RefCell::new(Inner { nodes: Slab::new(), head: NIL, tail: NIL, len: 0 }) }
+        WaitQueue { inner: RefCell::new(Inner { nodes: Nodes::new(), head: NIL, tail: NIL, len: 0 }) }
     }
 
     /// Waits until woken, or until `deadline`. Blocks the greenlet.
@@ -160,6 +217,7 @@ impl<T> WaitQueue<T> {
     /// # Panics
     ///
     /// On the root stack, if nothing can ever wake it (the message says "deadlock").
+    #[inline]
     pub fn wait(&self, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
         self.wait_in(Mode::Keyed, call, value, deadline)
     }
@@ -170,6 +228,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// The body of both.
+    #[inline]
     fn wait_in(&self, mode: Mode, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
         if !park::can_park() {
             return match deadline {
@@ -184,6 +243,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// Wakes the first waiter; false if there was none.
+    #[inline]
     pub fn wake_one(&self) -> bool {
         self.inner.borrow_mut().wake_first().is_some()
     }
@@ -199,6 +259,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// Wakes all who wait now and returns how many those were.
+    #[inline]
     pub fn wake_all(&self) -> usize {
         let mut inner = self.inner.borrow_mut();
         let mut woken = 0;
@@ -245,6 +306,7 @@ pub(crate) struct Place<'a, T> {
 
 impl<'a, T> Place<'a, T> {
     /// Takes the last place in `queue`.
+    #[inline]
     pub(crate) fn new(queue: &'a WaitQueue<T>, key: WaitKey, value: T) -> Place<'a, T> {
         let node = queue.inner.borrow_mut().push(key, value);
         Place { queue, node }
@@ -252,10 +314,11 @@ impl<'a, T> Place<'a, T> {
 
     /// Whether this node was the one that was woken.
     pub(crate) fn woken(&self) -> bool {
-        self.queue.inner.borrow().nodes[self.node as usize].woken
+        self.queue.inner.borrow_mut().nodes.get_mut(self.node).is_some_and(|node| node.woken)
     }
 
     /// Ends the wait with its outcome.
+    #[inline]
     fn leave(self) -> Waited<T> {
         let node = self.remove();
         std::mem::forget(self);
@@ -263,10 +326,11 @@ impl<'a, T> Place<'a, T> {
     }
 
     /// Takes the node out.
+    #[inline]
     fn remove(&self) -> Node<T> {
         let mut inner = self.queue.inner.borrow_mut();
         inner.unlink(self.node);
-        inner.nodes.remove(self.node as usize)
+        inner.nodes.remove(self.node)
     }
 }
 
