@@ -40,8 +40,9 @@ impl Reactor {
     /// A poller that `remote` can wake.
     pub(crate) fn new(remote: &Remote) -> io::Result<Reactor> {
         let poll = Poll::new()?;
-        remote.set_waker(Waker::new(poll.registry(), WAKER)?);
         let alarm = Alarm::new(poll.registry(), ALARM)?;
+        // Last: it can be given away only once, and nothing may fail after that.
+        remote.set_waker(Waker::new(poll.registry(), WAKER)?);
         Ok(Reactor { poll, events: Events::with_capacity(EVENTS), sources: Slab::new(), alarm })
     }
 

@@ -8,8 +8,10 @@
 //! ```
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -335,16 +337,14 @@ where
     T: Send + 'static,
 {
     fn start(self: Box<Self>) {
-        if self.packet.lock().killed {
-            // Its destructors may block, which the hub must not: they run in a greenlet.
-            let _ = Builder::new().at(self.site).spawn(move || discard(self));
-            return;
-        }
-        let packet = self.packet.clone();
-        let site = self.site;
+        let (packet, site) = (self.packet.clone(), self.site);
+        // Destructors of the closure may block, which the hub must not: it is dropped in the greenlet.
+        let order = Rc::new(Cell::new(Some(self)));
+        let theirs = order.clone();
         let spawned = Builder::new().at(site).spawn(move || {
-            let mut order = self;
-            let Some(f) = order.f.take() else { return };
+            let Some(mut order) = theirs.take() else { return };
+            let killed = order.packet.lock().killed;
+            let Some(f) = order.f.take_if(|_| !killed) else { return };
             match panic::catch_unwind(AssertUnwindSafe(f)) {
                 Ok(value) => order.packet.finish(Ok(value)),
                 Err(payload) => order.packet.finish(Err(JoinError::from_payload(payload))),
@@ -353,8 +353,16 @@ where
         match spawned {
             Ok(greenlet) => packet.lock().key = Some(greenlet.key()),
             Err(error) => {
-                packet.finish(Err(JoinError::from_payload(Box::new(error.to_string()) as Box<dyn Any + Send>)))
+                let reason: Box<dyn Any + Send> = Box::new(format!("failed to spawn a greenlet: {error}"));
+                packet.finish(Err(JoinError::from_payload(reason)));
+                // No stack to drop it on.
+                std::mem::forget(order);
             }
         }
     }
 }
+
+impl UnwindSafe for Link {}
+impl RefUnwindSafe for Link {}
+impl<T> UnwindSafe for RemoteGreenlet<T> {}
+impl<T> RefUnwindSafe for RemoteGreenlet<T> {}

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -348,6 +349,9 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for Source<T> {
         f.debug_struct("Source").field("io", &self.io).finish_non_exhaustive()
     }
 }
+
+impl<T: AsFd> UnwindSafe for Source<T> {}
+impl<T: AsFd> RefUnwindSafe for Source<T> {}
 
 /// Makes the call; `None`, and the direction is not ready, if it would block.
 #[inline]

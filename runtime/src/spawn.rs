@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::greenlet::{launch, launch_scoped};
 use crate::hub::{self, hub};
 use crate::join::{Greenlet, JoinError, Packet};
-use crate::scheduler::{Due, GreenletKey, Hub};
+use crate::scheduler::GreenletKey;
 use crate::scope::{Children, Scope, ScopedGreenlet};
-use crate::slot::{Mode, Slot, State};
+use crate::slot::{Mode, Slot};
 use crate::stack::Stack;
 
 /// Spawns a greenlet on this thread's hub: `f` runs on a stack of its own (256 KiB usable) once the
@@ -60,9 +60,12 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let mut plan = Plan::new(Location::caller());
-    plan.start_at = Some(hub().clock.after(delay).unwrap_or(u64::MAX));
-    match spawn_with(plan, f, launch) {
+    let start = hub().clock.after(delay).unwrap_or(u64::MAX);
+    let late = move || {
+        hub().park(Mode::Keyed, "spawn_later", Some(start));
+        f()
+    };
+    match spawn_with(Plan::new(Location::caller()), late, launch) {
         Ok(packet) => Greenlet::new(packet),
         Err(error) => no_stack(&error),
     }
@@ -181,15 +184,13 @@ struct Plan {
     site: &'static Location<'static>,
     /// The scope it belongs to.
     children: Option<Rc<Children>>,
-    /// When it starts, on the hub's clock; at once if not said.
-    start_at: Option<u64>,
 }
 
 impl Plan {
     /// Of an ordinary greenlet.
     #[inline]
     fn new(site: &'static Location<'static>) -> Plan {
-        Plan { name: None, stack_size: None, site, children: None, start_at: None }
+        Plan { name: None, stack_size: None, site, children: None }
     }
 }
 
@@ -221,25 +222,8 @@ where
     launch(slot, stack, Main { f, packet: packet.clone(), slot });
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
-    match plan.start_at {
-        None => hub.push_ready(slot),
-        Some(deadline) => hub.start_later(slot, deadline),
-    }
+    hub.push_ready(slot);
     Ok(packet)
-}
-
-impl Hub {
-    /// Lets a new greenlet wait for its start.
-    #[cold]
-    fn start_later(&'static self, slot: &'static Slot, deadline: u64) {
-        slot.epoch.set(slot.epoch.get().wrapping_add(1));
-        slot.reason.set(None);
-        slot.mode.set(Mode::Keyed);
-        slot.waits_for.set("spawn_later");
-        slot.state.set(State::Parked);
-        let due = Due::Wait { slot: slot.index, epoch: slot.epoch.get() };
-        self.timers.borrow_mut().insert(deadline, due);
-    }
 }
 
 /// What a greenlet runs: the user's function, and what is to be done around it.
@@ -275,6 +259,7 @@ where
         }
         let children = packet.children.clone();
         let hub = packet.key.hub;
+        let panicked = result.as_ref().is_err_and(JoinError::is_panic);
         packet.finish(result);
         // The last reference: drops the value, and perhaps what it borrows is used by its destructor.
         if let Err(error) = discard(packet)
@@ -286,7 +271,7 @@ where
             }
         }
         if hub::existing().is_none_or(|here| here.serial != hub) {
-            exit_forked_child();
+            exit_forked_child(panicked);
         }
         if let Some(children) = children {
             children.leave();
@@ -307,8 +292,9 @@ fn quietly(f: impl FnOnce()) -> Result<(), JoinError> {
 /// The end of a greenlet that called `fork`, in the child: the hub that it would return to is the
 /// parent's. As with a forked thread, the end of the child's only thread is its end.
 #[cold]
-fn exit_forked_child() -> ! {
-    std::process::exit(0);
+fn exit_forked_child(panicked: bool) -> ! {
+    // 101 is what a panic of the main thread exits with.
+    std::process::exit(if panicked { 101 } else { 0 });
 }
 
 impl<F, T> fmt::Debug for Main<F, T> {

@@ -15,6 +15,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Instant;
 
@@ -69,6 +70,8 @@ pub enum Waited<T> {
 pub struct WaitQueue<T = ()> {
     /// Nodes and list. Borrowed for moments in which no user code runs (invariant 1).
     inner: RefCell<Inner<T>>,
+    /// Who waits here waits on this thread.
+    not_send: PhantomData<*const ()>,
 }
 
 /// A waiter's entry.
@@ -203,7 +206,10 @@ impl<T> Nodes<T> {
 impl<T> WaitQueue<T> {
     /// An empty queue.
     pub const fn new() -> WaitQueue<T> {
-        WaitQueue { inner: RefCell::new(Inner { nodes: Nodes::new(), head: NIL, tail: NIL, len: 0 }) }
+        WaitQueue {
+            inner: RefCell::new(Inner { nodes: Nodes::new(), head: NIL, tail: NIL, len: 0 }),
+            not_send: PhantomData,
+        }
     }
 
     /// Waits until woken, or until `deadline`. Blocks the greenlet.
