@@ -63,7 +63,8 @@ impl<M> Inbox<M> {
     }
 
     /// Hub only, before a poll that blocks: from here on pushers wake the hub. False if there are
-    /// messages: then the hub does not sleep, and must not block. After true comes `awake`.
+    /// messages: then the hub does not sleep, and must not block (a wake may come all the same, if
+    /// a message came between the two looks). After true comes `awake`.
     pub(crate) fn prepare_sleep(&self) -> bool {
         if !self.queue.is_empty() {
             return false;

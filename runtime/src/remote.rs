@@ -20,7 +20,7 @@ use crate::inbox::Inbox;
 use crate::join::JoinError;
 use crate::park::park;
 use crate::scheduler::{GreenletKey, WaitKey};
-use crate::spawn::{Builder, discard};
+use crate::spawn::Builder;
 
 /// What another thread asks of a hub.
 pub(crate) enum Message {

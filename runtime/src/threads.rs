@@ -1,11 +1,267 @@
+//! The OS threads behind `offload`: for calls that block and cannot be made green.
+//!
+//! ```text
+//! execute(job) ─▶ crew of this process ─▶ jobs ─▶ a thread that waits takes the oldest
+//!                                           │     none waits: one more thread, up to `cap`
+//!                                           │     at `cap`: the job waits for its turn
+//!                                           └──── 10 s without a job: the thread leaves
+//! ```
+//!
+//! # Fork
+//!
+//! The child of a fork has none of these threads, and inherits their mutex as it was at that
+//! moment, perhaps locked by a thread that is not there to unlock it. So each generation of
+//! processes has a *crew* of its own, and never touches its ancestors':
+//!
+//! ```text
+//! berths  [owner 1 │ crew]  [owner 2 │ crew]  [owner 4 │ crew]  [free]  ..
+//!          grandparent       parent: forked    this process
+//!                            into 3, who never
+//!                            had a job
+//! ```
+//!
+//! A berth is claimed by an atomic and belongs to its owner for good. Even a crew that was only
+//! half made when its process forked harms nobody: it is in a berth where the child does not
+//! look. What is in ancestors' crews (their queued jobs) is never dropped in the child.
+
+use std::collections::VecDeque;
 use std::io;
-pub(crate) struct ThreadPool;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a thread waits for its next job before it leaves.
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Berths in a row; a process with more ancestors that had crews finds more rows behind them.
+const ROW: usize = 4;
+
+/// Something to run on an OS thread.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// A pool of OS threads, meant for a `static`; it has no threads until there are jobs.
+pub(crate) struct ThreadPool {
+    /// What this pool's threads are like.
+    plan: Plan,
+    /// The crews of this process and its ancestors.
+    berths: Berths,
+}
+
+/// What a pool's threads are like.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// The threads are named this, a hyphen, and a number.
+    name: &'static str,
+    /// How many threads there may be at a time.
+    cap: usize,
+    /// How long a thread waits for its next job before it leaves.
+    idle_limit: Duration,
+    /// Bytes of stack for each thread, if not as many as std gives.
+    stack_size: Option<usize>,
+}
+
+/// A row of places for crews.
+type Berths = [Berth; ROW];
+
+/// A place for one process's crew.
+struct Berth {
+    /// The fork generation that it belongs to, plus one; 0 as long as it belongs to no one.
+    owner: AtomicU64,
+    /// The crew, made by its owner on first use.
+    crew: OnceLock<Box<Crew>>,
+}
+
+/// The threads of one pool in one process.
+struct Crew {
+    /// What the threads are to do, and how many there are. No job runs with this locked.
+    state: Mutex<State>,
+    /// Signalled once for each new job if threads wait.
+    job: Condvar,
+    /// Where descendants' crews go once the row that this crew is in is full.
+    further: Berths,
+}
+
+/// What a crew has to do, and who is there to do it.
+struct State {
+    /// Jobs that no thread has taken, oldest first.
+    jobs: VecDeque<Job>,
+    /// Threads there are.
+    threads: usize,
+    /// Threads that wait for a job, or were signalled but have not taken theirs yet.
+    idle: usize,
+    /// Threads ever made: the next one's number.
+    made: u64,
+}
+
 impl ThreadPool {
-    pub(crate) const fn new(_: &'static str, _: usize) -> Self {
-        Self
+    /// A pool of at most `cap` threads, named `name-0`, `name-1` and so on.
+    ///
+    /// # Panics
+    ///
+    /// If `cap` is 0.
+    pub(crate) const fn new(name: &'static str, cap: usize) -> ThreadPool {
+        ThreadPool::with_idle_limit(name, cap, IDLE_LIMIT)
     }
-    pub(crate) fn execute(&'static self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        std::thread::spawn(job);
-        Ok(())
+
+    /// As `new`, with another limit for threads that have nothing to do.
+    const fn with_idle_limit(name: &'static str, cap: usize, idle_limit: Duration) -> ThreadPool {
+        assert!(cap > 0, "a pool without threads");
+        let plan = Plan { name, cap, idle_limit, stack_size: None };
+        ThreadPool { plan, berths: [const { Berth::new() }; ROW] }
+    }
+
+    /// Has `job` run on a thread of the pool; jobs begin in the order they came in. Its panic is
+    /// caught and dropped: who wants to know wraps the job.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread and none can be made. The job is dropped.
+    pub(crate) fn execute(&'static self, job: Job) -> io::Result<()> {
+        self.execute_in(crate::fork::generation(), job)
+    }
+
+    /// `execute` in the process of the given fork generation.
+    fn execute_in(&'static self, generation: u64, job: Job) -> io::Result<()> {
+        match self.crew(generation) {
+            Some(crew) => crew.execute(self.plan, job),
+            None => Err(io::Error::other("sward: forked while making thread pools")),
+        }
+    }
+
+    /// The crew of this process. `None` if no berth is left, for which `ROW` ancestors in a row
+    /// must have forked in the middle of the instant in which another thread made their crew.
+    fn crew(&'static self, generation: u64) -> Option<&'static Crew> {
+        let mut row = &self.berths;
+        loop {
+            if let Some(berth) = row.iter().find(|berth| berth.claim(generation + 1)) {
+                return Some(berth.crew.get_or_init(|| Box::new(Crew::new())));
+            }
+            // Every berth here is an ancestor's, where nothing changes any more: all threads of
+            // this process find the same way on.
+            row = &row.iter().rev().find_map(|berth| berth.crew.get())?.further;
+        }
     }
 }
+
+impl Berth {
+    /// A free one.
+    const fn new() -> Berth {
+        Berth { owner: AtomicU64::new(0), crew: OnceLock::new() }
+    }
+
+    /// Takes the berth if it is free; true if it is, or was already, `owner`'s.
+    fn claim(&self, owner: u64) -> bool {
+        // Relaxed: `crew` does its own ordering, the claim itself is all there is to agree on.
+        match self.owner.load(Ordering::Relaxed) {
+            0 => match self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => true,
+                Err(other) => other == owner,
+            },
+            other => other == owner,
+        }
+    }
+}
+
+impl Crew {
+    /// No threads, no jobs.
+    fn new() -> Crew {
+        Crew {
+            state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0, made: 0 }),
+            job: Condvar::new(),
+            further: [const { Berth::new() }; ROW],
+        }
+    }
+
+    /// Queues the job, and sees to it that a thread takes it.
+    fn execute(&'static self, plan: Plan, job: Job) -> io::Result<()> {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        // A signalled thread counts as idle until it runs, hence more than one job may be meant
+        // for those who wait: each takes one.
+        if state.jobs.len() <= state.idle {
+            self.job.notify_one();
+            return Ok(());
+        }
+        if state.threads == plan.cap {
+            return Ok(());
+        }
+        match self.add_thread(plan, &mut state) {
+            Ok(()) => Ok(()),
+            // Those there are will come to it.
+            Err(_) if state.threads > 0 => Ok(()),
+            Err(error) => {
+                // The only job there is, since nobody was there to take an earlier one. Dropped
+                // with the lock released: its destructor may do anything.
+                let job = state.jobs.pop_back();
+                drop(state);
+                drop(job);
+                Err(error)
+            }
+        }
+    }
+
+    /// One thread more.
+    fn add_thread(&'static self, plan: Plan, state: &mut State) -> io::Result<()> {
+        let mut builder = thread::Builder::new().name(format!("{}-{}", plan.name, state.made));
+        if let Some(bytes) = plan.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        builder.spawn(move || self.work(plan))?;
+        state.threads += 1;
+        state.made += 1;
+        Ok(())
+    }
+
+    /// What a thread does.
+    fn work(&self, plan: Plan) {
+        while let Some(job) = self.next_job(plan.idle_limit) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+                // A payload may panic when dropped; one that does so for ever is let be.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                    mem::forget(again);
+                }
+            }
+        }
+    }
+
+    /// The oldest job; `None` if none came within `idle_limit`, and the thread is off the books.
+    fn next_job(&self, idle_limit: Duration) -> Option<Job> {
+        let mut state = self.lock();
+        if let Some(job) = state.jobs.pop_front() {
+            return Some(job);
+        }
+        let until = Instant::now().checked_add(idle_limit);
+        state.idle += 1;
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            state = self.wait(state, left.unwrap_or(idle_limit));
+            // Jobs first: one may have come together with the end of the wait.
+            let job = state.jobs.pop_front();
+            if job.is_none() && left != Some(Duration::ZERO) {
+                continue;
+            }
+            state.idle -= 1;
+            if job.is_none() {
+                state.threads -= 1;
+            }
+            return job;
+        }
+    }
+
+    /// Waits for a signal, at most as long as `limit`.
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let waited = self.job.wait_timeout(state, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The state. Nothing panics while it is locked, so poison means nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

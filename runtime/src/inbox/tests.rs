@@ -54,8 +54,8 @@ fn four_threads_push_and_none_is_lost() {
                 assert_eq!(next[thread as usize], i, "out of order");
                 next[thread as usize] += 1;
             }
+            sleeps += 1;
             if inbox.prepare_sleep() {
-                sleeps += 1;
                 if inbox.is_cut_off() {
                     break;
                 }
@@ -65,7 +65,9 @@ fn four_threads_push_and_none_is_lost() {
         }
         assert_eq!(next, [EACH; 4]);
         assert!(bell.count.load(Relaxed) <= sleeps);
-        pushers.map(|pusher| pusher.join().unwrap());
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
     });
 }
 

@@ -1,68 +1,204 @@
-use std::{cell::RefCell, io, num::NonZeroUsize, ops::Range};
-pub(crate) struct StackPool(RefCell<Vec<Stack>>);
-impl StackPool {
-    pub(crate) fn new() -> Self {
-        Self(RefCell::new(vec![]))
-    }
-    pub(crate) fn take(&self, u: Option<usize>) -> io::Result<Stack> {
-        if u.is_none() {
-            if let Some(s) = self.0.borrow_mut().pop() {
-                return Ok(s);
-            }
-        }
-        let size = u.unwrap_or(256 * 1024).max(16384);
-        let p = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size + 65536,
-                3,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if p == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        unsafe { libc::mprotect(p, 65536, 0) };
-        Ok(Stack(p as usize, size))
-    }
-    pub(crate) fn give(&self, s: Stack) {
-        if s.1 == 256 * 1024 {
-            self.0.borrow_mut().push(s)
-        }
-    }
+//! Stacks: where they come from, where they go, and what happens when one is too small.
+//!
+//! A stack from `mmap` with a guard from `mprotect` costs 6 µs and two maps of the 65,530 that a
+//! process may have. Ours cost nanoseconds when they are used again, a few microseconds the first
+//! time, and no map of their own:
+//!
+//! ```text
+//!  low                          a region: one map, many slots                              high
+//!  ┌──────────────────┬──────────────────┬──────────────────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ┐
+//!  │ slot 0           │ slot 1           │ slot 2           │  slots without a guard yet       │
+//!  └──────────────────┴──────────────────┴──────────────────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ┘
+//!                    ╱                    ╲
+//!   ┌───────────────┬──────────────────────────────────────────────────────┬───────────┐
+//!   │ guard, 64 KiB │ usable, 256 KiB     ◀── grows down                   │ colour    │
+//!   │ never backed  │ backed by memory as it is touched                    │ ≤ 1920 B  │
+//!   └───────────────┴──────────────────────────────────────────────────────┴───────────┘
+//!   ▲ limit         ▲ limit + GUARD                                        ▲ base
+//! ```
+//!
+//! A slot has one page more than guard and usable size: room for the colour, which staggers the
+//! starts of neighbouring stacks over different cache lines, and it makes the number of pages odd,
+//! which does the same for the TLB (see `size`).
+//!
+//! - `StackPool` is what a hub has; one `class` in it for each size.
+//! - `region` maps memory and carves it; `guard` makes guards; `os` is `linux` or `portable`.
+//! - `overflow` reports the greenlet that ran into its guard, and aborts.
+
+mod class;
+mod guard;
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
+mod os;
+pub(crate) mod overflow;
+mod region;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::io;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use corosensei::stack::StackPointer;
+
+use class::{Class, Marks};
+use guard::Guards;
+use size::{GUARD, Layout, UNIT};
+
+/// Ranges that one system call is told about; also how many stacks change state at a time.
+const BATCH: usize = 64;
+
+/// A stack, on loan from a [`StackPool`].
+///
+/// Dropping it instead of giving it back leaks it: its memory is never used again and stays mapped,
+/// which is what a greenlet that could not be unwound needs.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    /// The address above its first byte; a multiple of 16.
+    base: NonZeroUsize,
+    /// The lowest address of its guard, and of its slot.
+    limit: NonZeroUsize,
+    /// Which region of its class it is from.
+    region: u32,
+    /// The bytes promised, in units of `UNIT`.
+    usable: u32,
+    /// Goes back to the pool of its own thread.
+    not_send: PhantomData<*const ()>,
 }
-pub(crate) struct Stack(usize, usize);
+
 impl Stack {
-    pub(crate) fn usable(&self) -> usize {
-        self.1
-    }
-    pub(crate) fn guard(&self) -> Range<usize> {
-        self.0..self.0 + 65536
-    }
-}
-unsafe impl corosensei::stack::Stack for Stack {
-    fn base(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.0 + 65536 + self.1).unwrap()
-    }
-    fn limit(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.0).unwrap()
-    }
-}
-pub(crate) mod overflow {
-    pub(crate) struct Victim<'a> {
-        pub name: Option<&'a str>,
-        pub id: u64,
-        pub stack_size: usize,
-        pub spawned_at: &'static core::panic::Location<'static>,
-    }
-    pub(crate) type Describe = fn(address: usize, report: &mut dyn FnMut(Victim<'_>)) -> bool;
-    pub(crate) fn install(_: Describe) {}
-    pub(crate) struct AlternateStack;
-    impl AlternateStack {
-        pub(crate) fn new() -> std::io::Result<Self> {
-            Ok(Self)
+    /// The stack from `base` down to the guard that begins at `limit`.
+    fn new(limit: usize, base: usize, usable: usize, region: u32) -> Stack {
+        let address = |address| NonZeroUsize::new(address).expect("nothing is mapped at address 0");
+        Stack {
+            base: address(base),
+            limit: address(limit),
+            region,
+            usable: (usable / UNIT) as u32,
+            not_send: PhantomData,
         }
+    }
+
+    /// The bytes that a greenlet may use; at least what was asked for.
+    #[inline]
+    pub(crate) fn usable(&self) -> usize {
+        self.usable as usize * UNIT
+    }
+
+    /// The addresses below the usable ones, where every access faults.
+    #[inline]
+    pub(crate) fn guard(&self) -> Range<usize> {
+        self.limit.get()..self.limit.get() + GUARD
+    }
+
+    /// The addresses that may be used.
+    fn memory(&self) -> Range<usize> {
+        self.guard().end..self.base.get()
+    }
+
+    /// The page that every use touches first.
+    fn top_page(&self, layout: &Layout) -> Range<usize> {
+        let top = self.limit.get() + layout.slot;
+        top - layout.page..top
+    }
+
+    /// All other pages.
+    fn below_top_page(&self, layout: &Layout) -> Range<usize> {
+        self.guard().end..self.top_page(layout).start
+    }
+}
+
+// SAFETY: the pool makes a `Stack` only of a slot whose guard is in place, hands each slot out once
+// at a time, and keeps it mapped while it is out; `MINIMUM` is more than corosensei's.
+unsafe impl corosensei::stack::Stack for Stack {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
+
+/// The stacks of one hub.
+///
+/// Nothing is mapped until the first one is taken. Dropping the pool unmaps every region that no
+/// stack is out of; the others stay for ever.
+pub(crate) struct StackPool {
+    /// Stacks of the default size.
+    default: RefCell<Class>,
+    /// Stacks of other sizes; few programs have more than two.
+    custom: RefCell<Vec<Class>>,
+    /// How guards are made.
+    guards: Guards,
+}
+
+impl StackPool {
+    /// A pool without any stack.
+    pub(crate) fn new() -> StackPool {
+        StackPool::with(Guards::preferred(), Marks::of(size::DEFAULT))
+    }
+
+    /// A pool with a choice of guards, and marks for the stacks of the default size.
+    fn with(guards: Guards, marks: Marks) -> StackPool {
+        let layout = Layout::of(size::DEFAULT, os::page_size()).expect("the default size is possible");
+        StackPool { default: RefCell::new(Class::new(layout, guards, marks)), custom: RefCell::new(Vec::new()), guards }
+    }
+
+    /// A stack of at least `usable` bytes, 256 KiB by default: the one that was given last, if any.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if no stack can be so large; `OutOfMemory` if there is no address space left,
+    /// or no map for a guard.
+    #[inline]
+    pub(crate) fn take(&self, usable: Option<usize>) -> io::Result<Stack> {
+        if usable.is_none()
+            && let Some(stack) = self.default.borrow_mut().take_warm()
+        {
+            return Ok(stack);
+        }
+        self.take_other(usable)
+    }
+
+    /// Takes a stack back, of whose frames none is left (invariant 8).
+    #[inline]
+    pub(crate) fn give(&self, stack: Stack) {
+        if stack.usable() == size::DEFAULT {
+            self.default.borrow_mut().give(stack);
+        } else {
+            self.give_custom(stack);
+        }
+    }
+
+    /// A stack of another size, or of the default one when none is warm.
+    #[cold]
+    fn take_other(&self, usable: Option<usize>) -> io::Result<Stack> {
+        let Some(requested) = usable else {
+            return self.default.borrow_mut().take();
+        };
+        let layout = Layout::of(requested, os::page_size())?;
+        if layout.usable == size::DEFAULT {
+            return self.default.borrow_mut().take();
+        }
+        let mut custom = self.custom.borrow_mut();
+        if let Some(class) = custom.iter_mut().find(|class| class.layout == layout) {
+            return class.take();
+        }
+        custom.push(Class::new(layout, self.guards, Marks::of(layout.usable)));
+        custom.last_mut().expect("just pushed").take()
+    }
+
+    /// Takes a stack of another size back.
+    #[cold]
+    fn give_custom(&self, stack: Stack) {
+        let mut custom = self.custom.borrow_mut();
+        let class = custom.iter_mut().find(|class| class.layout.usable == stack.usable());
+        class.expect("a stack comes back to the pool that it came from").give(stack);
     }
 }
