@@ -161,10 +161,7 @@ impl<T> Default for AsyncResult<T> {
 
 impl<T: fmt::Debug> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncResult")
-            .field("value", &self.value.get())
-            .field("waiters", &self.waiters.len())
-            .finish()
+        f.debug_struct("AsyncResult").field("value", &self.value.get()).field("waiters", &self.waiters.len()).finish()
     }
 }
 
