@@ -36,6 +36,12 @@ pub(crate) fn wake(key: WaitKey, reason: Reason) -> bool {
     existing().is_some_and(|hub| hub.serial == key.hub && hub.wake(key, reason))
 }
 
+/// Whether the greenlet is still in the wait that `key` names: [`wake`] would succeed.
+#[inline]
+pub(crate) fn waits(key: WaitKey) -> bool {
+    existing().is_some_and(|hub| hub.serial == key.hub && hub.waits(key))
+}
+
 /// Forgets this thread's hub; in a forked child, whose parent goes on using it.
 pub(crate) fn abandon() {
     HUB.set(None);

@@ -13,6 +13,7 @@ mod hub;
 mod inbox;
 mod interrupt;
 mod join;
+mod killer;
 mod local;
 mod offload;
 mod park;
@@ -47,6 +48,7 @@ pub use wait_any::{Waitable, wait_any, wait_any_timeout};
 
 /// What `sync` and `net` are themselves written on: build your own primitives and green drivers.
 pub mod lowlevel {
+    pub use crate::killer::Killer;
     pub use crate::park::{Unparker, Wake, can_park, park};
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::{Direction, Source};

@@ -189,6 +189,13 @@ impl Hub {
         }
     }
 
+    /// Whether the greenlet is still in the wait that `key` names: nothing has woken it yet.
+    #[inline]
+    pub(crate) fn waits(&'static self, key: WaitKey) -> bool {
+        let slot = self.table.get(key.slot);
+        slot.is_some_and(|slot| slot.epoch.get() == key.epoch && slot.state.get() == State::Parked)
+    }
+
     /// As `wake`, for whatever wait the greenlet is in.
     #[inline]
     pub(crate) fn wake_slot(&'static self, slot: &'static Slot, reason: Reason) -> bool {

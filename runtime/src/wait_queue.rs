@@ -98,8 +98,6 @@ struct Inner<T> {
     head: u32,
     /// The last that waits.
     tail: u32,
-    /// How many wait.
-    len: u32,
 }
 
 impl<T> Inner<T> {
@@ -113,7 +111,6 @@ impl<T> Inner<T> {
             None => self.head = index,
         }
         self.tail = index;
-        self.len += 1;
         index
     }
 
@@ -133,7 +130,19 @@ impl<T> Inner<T> {
             Some(node) => node.prev = prev,
             None => self.tail = prev,
         }
-        self.len -= 1;
+    }
+
+    /// The index of the first waiter that still waits; those before it (killed or timed out, but
+    /// not resumed yet) leave the list.
+    #[inline]
+    fn first(&mut self) -> Option<u32> {
+        while let Some(node) = self.nodes.get_mut(self.head) {
+            if hub::waits(node.key) {
+                return Some(self.head);
+            }
+            self.unlink(self.head);
+        }
+        None
     }
 
     /// Takes the first waiter that still waits off the list and makes it ready.
@@ -206,10 +215,7 @@ impl<T> Nodes<T> {
 impl<T> WaitQueue<T> {
     /// An empty queue.
     pub const fn new() -> WaitQueue<T> {
-        WaitQueue {
-            inner: RefCell::new(Inner { nodes: Nodes::new(), head: NIL, tail: NIL, len: 0 }),
-            not_send: PhantomData,
-        }
+        WaitQueue { inner: RefCell::new(Inner { nodes: Nodes::new(), head: NIL, tail: NIL }), not_send: PhantomData }
     }
 
     /// Waits until woken, or until `deadline`. Blocks the greenlet.
@@ -275,15 +281,33 @@ impl<T> WaitQueue<T> {
         woken
     }
 
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.inner.borrow().len as usize
+    /// Lets `f` look at (and change) the value of the first waiter, which goes on waiting; `None`,
+    /// and `f` is not called, if there is no waiter. It is the one that `wake_one` would wake.
+    ///
+    /// # Panics
+    ///
+    /// If `f` uses this queue.
+    pub fn with_first<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut inner = self.inner.borrow_mut();
+        let index = inner.first()?;
+        inner.nodes.get_mut(index).map(|node| f(&mut node.value))
     }
 
-    /// Whether nobody waits.
+    /// How many wait; one that was killed or has timed out does not. Takes time for each of them.
+    pub fn len(&self) -> usize {
+        let mut inner = self.inner.borrow_mut();
+        let (mut index, mut len) = (inner.head, 0);
+        while let Some(node) = inner.nodes.get_mut(index) {
+            len += usize::from(hub::waits(node.key));
+            index = node.next;
+        }
+        len
+    }
+
+    /// Whether nobody waits; one that was killed or has timed out does not.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.inner.borrow().head == NIL
+        self.inner.borrow_mut().first().is_none()
     }
 }
 

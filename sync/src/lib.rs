@@ -1,1 +1,15 @@
-//! Placeholder.
+//! What greenlets wait for each other with: events, queues, locks, groups, pools and channels.
+//!
+//! Use the facade crate `sward`, which re-exports all of this as `sward::sync`.
+//!
+//! Every type waits through one mechanism, `sward::lowlevel::WaitQueue`: first come, first served,
+//! and what a waiter was woken for (an item, a permit, a lock) is already its own.
+
+#![forbid(unsafe_code)]
+
+mod async_result;
+mod limit;
+mod reentrant_lock;
+
+pub use async_result::AsyncResult;
+pub use reentrant_lock::{ReentrantLock, ReentrantLockGuard};
