@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Sockets in `std::net`'s shapes for sward's greenlets.
+//!
+//! Use the facade crate `sward`, which re-exports all of this.
+
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod delegate;
+mod addr;
+pub mod io;
+mod tcp;
+
+#[doc(no_inline)]
+pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+pub use addr::ToSocketAddrs;
+pub use tcp::{Incoming, TcpListener, TcpStream};
