@@ -115,6 +115,7 @@ impl<M> Inbox<M> {
     }
 
     /// How many handles there are.
+    #[cfg(test)]
     pub(crate) fn handles(&self) -> usize {
         self.gate.handles()
     }

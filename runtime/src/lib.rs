@@ -49,9 +49,11 @@ pub use wait_any::{Waitable, wait_any, wait_any_timeout};
 /// What `sync` and `net` are themselves written on: build your own primitives and green drivers.
 pub mod lowlevel {
     pub use crate::killer::Killer;
+    pub use crate::offload::offload_to;
     pub use crate::park::{Unparker, Wake, can_park, park};
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::{Direction, Source};
+    pub use crate::threads::ThreadPool;
     pub use crate::wait_any::sealed;
     pub use crate::wait_queue::{WaitQueue, Waited};
 }

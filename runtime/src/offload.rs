@@ -35,9 +35,15 @@ where
     offload_to(&THREADS, "offload", f)
 }
 
-/// As [`offload`], on a pool of the caller's.
+/// As [`offload`](crate::offload), on a pool of the caller's; `call` names the wait in reports.
+///
+/// # Panics
+///
+/// As [`offload`](crate::offload).
+///
+/// See [`ThreadPool`] for an example.
 #[track_caller]
-pub(crate) fn offload_to<F, T>(threads: &'static ThreadPool, call: &'static str, f: F) -> T
+pub fn offload_to<F, T>(threads: &'static ThreadPool, call: &'static str, f: F) -> T
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,

@@ -328,14 +328,13 @@ impl Hub {
     #[cold]
     fn idle(&'static self) -> Result<(), Deadlock> {
         self.budget.set(SWITCHES_PER_TURN);
-        // Read before the inbox: a handle that is gone by now has pushed what it had to push.
-        let handles = self.remote.inbox.handles();
         self.drain_inbox();
         if self.has_ready() {
             return Ok(());
         }
         let next = self.timers.borrow().next_deadline();
-        if next.is_none() && handles == 0 && !self.reactor.borrow().as_ref().is_some_and(Reactor::has_sources) {
+        let sources = self.reactor.borrow().as_ref().is_some_and(Reactor::has_sources);
+        if next.is_none() && !sources && self.remote.inbox.is_cut_off() {
             return Err(Deadlock);
         }
         let limit = next.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
@@ -356,8 +355,10 @@ impl Hub {
             return;
         };
         if limit == Some(Duration::ZERO) || !self.remote.inbox.prepare_sleep() {
-            reactor.turn(Some(Duration::ZERO));
-        } else {
+            return reactor.turn(Some(Duration::ZERO));
+        }
+        // Asked again now that the sleep is announced: the last handle may just have been dropped.
+        if limit.is_some() || reactor.has_sources() || !self.remote.inbox.is_cut_off() {
             reactor.turn(limit);
         }
         self.remote.inbox.awake();
@@ -388,6 +389,9 @@ impl Hub {
 
     /// Does what other threads asked for.
     fn drain_inbox(&'static self) {
+        if self.remote.inbox.is_empty() {
+            return;
+        }
         // Bounded by what is there now: a thread that pushes without end must not starve the rest.
         for _ in 0..1024 {
             match self.remote.inbox.pop() {

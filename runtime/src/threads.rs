@@ -109,8 +109,16 @@ impl ThreadPool {
     /// As `new`, with another limit for threads that have nothing to do.
     const fn with_idle_limit(name: &'static str, cap: usize, idle_limit: Duration) -> ThreadPool {
         assert!(cap > 0, "a pool without threads");
-        let plan = Plan { name, cap, idle_limit, stack_size: None };
-        ThreadPool { plan, berths: [const { Berth::new() }; ROW] }
+        let plan = Plan {
+            name,
+            cap,
+            idle_limit,
+            stack_size: None,
+        };
+        ThreadPool {
+            plan,
+            berths: [const { Berth::new() }; ROW],
+        }
     }
 
     /// Has `job` run on a thread of the pool; jobs begin in the order they came in. Its panic is
@@ -149,14 +157,20 @@ impl ThreadPool {
 impl Berth {
     /// A free one.
     const fn new() -> Berth {
-        Berth { owner: AtomicU64::new(0), crew: OnceLock::new() }
+        Berth {
+            owner: AtomicU64::new(0),
+            crew: OnceLock::new(),
+        }
     }
 
     /// Takes the berth if it is free; true if it is, or was already, `owner`'s.
     fn claim(&self, owner: u64) -> bool {
         // Relaxed: `crew` does its own ordering, the claim itself is all there is to agree on.
         match self.owner.load(Ordering::Relaxed) {
-            0 => match self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed) {
+            0 => match self
+                .owner
+                .compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => true,
                 Err(other) => other == owner,
             },
@@ -169,7 +183,12 @@ impl Crew {
     /// No threads, no jobs.
     fn new() -> Crew {
         Crew {
-            state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0, made: 0 }),
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                threads: 0,
+                idle: 0,
+                made: 0,
+            }),
             job: Condvar::new(),
             further: [const { Berth::new() }; ROW],
         }

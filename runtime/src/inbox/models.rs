@@ -63,7 +63,12 @@ struct Shared {
 
 impl Shared {
     fn new() -> Arc<Shared> {
-        Arc::new(Shared { inbox: Inbox::new(), bell: Notify::new(), open: UnsafeCell::new(()), wakes: Tally::new(0) })
+        Arc::new(Shared {
+            inbox: Inbox::new(),
+            bell: Notify::new(),
+            open: UnsafeCell::new(()),
+            wakes: Tally::new(0),
+        })
     }
 
     fn wake(&self) {
@@ -114,6 +119,56 @@ impl Shared {
         self.open.with_mut(|_| ());
         drained
     }
+}
+
+/// Every interleaving, whatever bound on preemptions `ci/loom` sets for the larger models.
+fn check_all(model: fn()) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = None;
+    builder.check(model);
+}
+
+#[test]
+fn all_of_one_push_to_a_hub_that_serves() {
+    check_all(|| {
+        let shared = Shared::new();
+        shared.inbox.add_handle();
+        let pusher = Arc::clone(&shared);
+        let pusher = thread::spawn(move || pusher.push(1).unwrap());
+        assert_eq!(shared.serve(Some(1)), 1);
+        pusher.join().unwrap();
+    });
+}
+
+#[test]
+fn all_of_one_handle_and_a_hub_that_serves() {
+    check_all(|| {
+        let shared = Shared::new();
+        shared.inbox.add_handle();
+        let dropper = Arc::clone(&shared);
+        let dropper = thread::spawn(move || dropper.drop_handle());
+        assert_eq!(shared.serve(None), 0);
+        dropper.join().unwrap();
+    });
+}
+
+#[test]
+fn all_of_one_pusher_and_a_hub_that_closes() {
+    check_all(|| {
+        let shared = Shared::new();
+        shared.inbox.add_handle();
+        let pusher = Arc::clone(&shared);
+        let pusher = thread::spawn(move || {
+            let accepted = pusher.push(1).is_ok();
+            pusher.drop_handle();
+            u32::from(accepted)
+        });
+        if shared.inbox.prepare_sleep() {
+            shared.inbox.awake();
+        }
+        let drained = shared.end();
+        assert_eq!(drained, pusher.join().unwrap());
+    });
 }
 
 #[test]
