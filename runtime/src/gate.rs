@@ -82,9 +82,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Open, awake, with no handles.
     pub(crate) fn new() -> Gate {
-        Gate {
-            word: AtomicU64::new(0),
-        }
+        Gate { word: AtomicU64::new(0) }
     }
 
     /// Lets a pusher in, where it may push, or wake the hub; `None` if the hub is gone. It must be

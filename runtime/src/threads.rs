@@ -25,6 +25,7 @@
 //! look. What is in ancestors' crews (their queued jobs) is never dropped in the child.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,8 +43,16 @@ const ROW: usize = 4;
 /// Something to run on an OS thread.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// A pool of OS threads, meant for a `static`; it has no threads until there are jobs.
-pub(crate) struct ThreadPool {
+/// A pool of OS threads for [`offload_to`](crate::lowlevel::offload_to), meant for a `static`; it
+/// has no threads until there are jobs, and idle ones leave after ten seconds.
+///
+/// ```
+/// use sward::lowlevel::{ThreadPool, offload_to};
+///
+/// static PRINTERS: ThreadPool = ThreadPool::new("my-printer", 2);
+/// assert_eq!(offload_to(&PRINTERS, "print", || 6 * 7), 42);
+/// ```
+pub struct ThreadPool {
     /// What this pool's threads are like.
     plan: Plan,
     /// The crews of this process and its ancestors.
@@ -96,29 +105,27 @@ struct State {
     made: u64,
 }
 
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool").field("name", &self.plan.name).field("cap", &self.plan.cap).finish_non_exhaustive()
+    }
+}
+
 impl ThreadPool {
     /// A pool of at most `cap` threads, named `name-0`, `name-1` and so on.
     ///
     /// # Panics
     ///
     /// If `cap` is 0.
-    pub(crate) const fn new(name: &'static str, cap: usize) -> ThreadPool {
+    pub const fn new(name: &'static str, cap: usize) -> ThreadPool {
         ThreadPool::with_idle_limit(name, cap, IDLE_LIMIT)
     }
 
     /// As `new`, with another limit for threads that have nothing to do.
     const fn with_idle_limit(name: &'static str, cap: usize, idle_limit: Duration) -> ThreadPool {
         assert!(cap > 0, "a pool without threads");
-        let plan = Plan {
-            name,
-            cap,
-            idle_limit,
-            stack_size: None,
-        };
-        ThreadPool {
-            plan,
-            berths: [const { Berth::new() }; ROW],
-        }
+        let plan = Plan { name, cap, idle_limit, stack_size: None };
+        ThreadPool { plan, berths: [const { Berth::new() }; ROW] }
     }
 
     /// Has `job` run on a thread of the pool; jobs begin in the order they came in. Its panic is
@@ -157,20 +164,14 @@ impl ThreadPool {
 impl Berth {
     /// A free one.
     const fn new() -> Berth {
-        Berth {
-            owner: AtomicU64::new(0),
-            crew: OnceLock::new(),
-        }
+        Berth { owner: AtomicU64::new(0), crew: OnceLock::new() }
     }
 
     /// Takes the berth if it is free; true if it is, or was already, `owner`'s.
     fn claim(&self, owner: u64) -> bool {
         // Relaxed: `crew` does its own ordering, the claim itself is all there is to agree on.
         match self.owner.load(Ordering::Relaxed) {
-            0 => match self
-                .owner
-                .compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed)
-            {
+            0 => match self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => true,
                 Err(other) => other == owner,
             },
@@ -183,12 +184,7 @@ impl Crew {
     /// No threads, no jobs.
     fn new() -> Crew {
         Crew {
-            state: Mutex::new(State {
-                jobs: VecDeque::new(),
-                threads: 0,
-                idle: 0,
-                made: 0,
-            }),
+            state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0, made: 0 }),
             job: Condvar::new(),
             further: [const { Berth::new() }; ROW],
         }

@@ -85,13 +85,7 @@ struct Slot<T> {
 impl<T: Copy> Timers<T> {
     /// No timers, and no memory yet.
     pub(crate) const fn new() -> Timers<T> {
-        Timers {
-            heap: Vec::new(),
-            slots: Vec::new(),
-            free: NO_SLOT,
-            inserted: 0,
-            shrink_below: 0,
-        }
+        Timers { heap: Vec::new(), slots: Vec::new(), free: NO_SLOT, inserted: 0, shrink_below: 0 }
     }
 
     /// Sets a timer that hands out `target` once `deadline` (nanoseconds on the hub's clock) is
@@ -100,11 +94,7 @@ impl<T: Copy> Timers<T> {
         let order = NonZeroU64::MIN.saturating_add(self.inserted);
         self.inserted += 1;
         let slot = self.take_slot(target);
-        let entry = Entry {
-            deadline,
-            order,
-            slot,
-        };
+        let entry = Entry { deadline, order, slot };
         self.heap.push(entry);
         self.sift_up(self.heap.len() - 1, entry);
         TimerKey { order, slot }
@@ -179,11 +169,7 @@ impl<T: Copy> Timers<T> {
     /// Takes out the entry at `place`; the heap's last entry fills the gap.
     fn remove_at(&mut self, place: usize) {
         let Some(last) = self.heap.pop() else { return };
-        let removed = if place == self.heap.len() {
-            last
-        } else {
-            self.replace(place, last)
-        };
+        let removed = if place == self.heap.len() { last } else { self.replace(place, last) };
         self.slots[removed.slot as usize].place = self.free;
         self.free = removed.slot;
         if self.heap.len() < self.shrink_below {
@@ -257,20 +243,11 @@ impl<T: Copy> Timers<T> {
     fn shrink(&mut self) {
         self.heap.shrink_to((self.heap.len() * 4).max(KEEP));
         // Keys hold slot numbers, so only what lies above the highest slot in use can go.
-        let used = self
-            .heap
-            .iter()
-            .map(|entry| entry.slot as usize + 1)
-            .max()
-            .unwrap_or(0);
+        let used = self.heap.iter().map(|entry| entry.slot as usize + 1).max().unwrap_or(0);
         if used <= self.slots.len() / 2 {
             self.cut_slots(used);
         }
-        self.shrink_below = if self.slots.capacity() > KEEP {
-            self.heap.len() / 2 + 1
-        } else {
-            0
-        };
+        self.shrink_below = if self.slots.capacity() > KEEP { self.heap.len() / 2 + 1 } else { 0 };
     }
 
     /// Drops the slots from number `used` on, all of which are free.
@@ -300,10 +277,7 @@ impl Entry {
 
 impl<T: Copy> std::fmt::Debug for Timers<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timers")
-            .field("len", &self.len())
-            .field("next_deadline", &self.next_deadline())
-            .finish()
+        f.debug_struct("Timers").field("len", &self.len()).field("next_deadline", &self.next_deadline()).finish()
     }
 }
 

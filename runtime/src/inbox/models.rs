@@ -63,12 +63,7 @@ struct Shared {
 
 impl Shared {
     fn new() -> Arc<Shared> {
-        Arc::new(Shared {
-            inbox: Inbox::new(),
-            bell: Notify::new(),
-            open: UnsafeCell::new(()),
-            wakes: Tally::new(0),
-        })
+        Arc::new(Shared { inbox: Inbox::new(), bell: Notify::new(), open: UnsafeCell::new(()), wakes: Tally::new(0) })
     }
 
     fn wake(&self) {

@@ -133,8 +133,7 @@ fn jobs_begin_in_order() {
     let (tell, told) = channel();
     for i in 0..1000 {
         let tell = tell.clone();
-        pool.execute(Box::new(move || tell.send(i).unwrap()))
-            .unwrap();
+        pool.execute(Box::new(move || tell.send(i).unwrap())).unwrap();
     }
     drop(tell);
     assert!(told.iter().eq(0..1000));
@@ -152,10 +151,7 @@ fn a_job_that_panics_costs_nothing() {
     let pool = pool(1, 10_000);
     let first = ask(pool, || thread::current().id());
     // Without the panic hook's message.
-    let jobs: [fn(); 2] = [
-        || std::panic::resume_unwind(Box::new(())),
-        || std::panic::resume_unwind(Box::new(Twice)),
-    ];
+    let jobs: [fn(); 2] = [|| std::panic::resume_unwind(Box::new(())), || std::panic::resume_unwind(Box::new(Twice))];
     for job in jobs {
         pool.execute(Box::new(job)).unwrap();
     }
@@ -202,10 +198,7 @@ fn a_child_never_touches_its_ancestors_crews() {
         let mut locked = Vec::new();
         for generation in 0..50 {
             let (tell, told) = channel();
-            let job = move || {
-                tell.send(thread::current().name().map(String::from))
-                    .unwrap()
-            };
+            let job = move || tell.send(thread::current().name().map(String::from)).unwrap();
             pool.execute_in(generation, Box::new(job)).unwrap();
             assert_eq!(told.recv().unwrap().as_deref(), Some("test-0"));
             // As a fork in this moment would leave it to the next one.
@@ -225,17 +218,12 @@ fn a_crew_that_was_half_made_at_the_fork_is_stepped_over() {
     assert!(pool.berths[3].claim(5));
     let further = pool.crew(5 + 1).unwrap();
     let child = pool.crew(3).unwrap();
-    assert!(std::ptr::eq(
-        further,
-        &**child.further[0].crew.get().unwrap()
-    ));
+    assert!(std::ptr::eq(further, &**child.further[0].crew.get().unwrap()));
 }
 
 #[test]
 fn with_all_berths_half_made_there_is_an_error() {
     let pool = pool(1, 10_000);
-    (1..)
-        .zip(&pool.berths)
-        .for_each(|(owner, berth)| assert!(berth.claim(owner)));
+    (1..).zip(&pool.berths).for_each(|(owner, berth)| assert!(berth.claim(owner)));
     pool.execute_in(ROW as u64, Box::new(|| ())).unwrap_err();
 }

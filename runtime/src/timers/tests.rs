@@ -50,9 +50,7 @@ impl Pair {
                 let from = self.keys.len();
                 (0..5000).for_each(|i| self.insert(i % 7 + i % 3));
                 self.check();
-                (from..self.keys.len())
-                    .filter(|i| i % nth != 0)
-                    .for_each(|i| self.remove(i));
+                (from..self.keys.len()).filter(|i| i % nth != 0).for_each(|i| self.remove(i));
             }
         }
         self.check();
@@ -72,32 +70,19 @@ impl Pair {
 
     fn expire(&mut self, now: u64) {
         while let Some(target) = self.timers.pop_expired(now) {
-            let ((deadline, number), _) = self
-                .list
-                .pop_first()
-                .expect("popped more than was inserted");
+            let ((deadline, number), _) = self.list.pop_first().expect("popped more than was inserted");
             assert!(deadline <= now);
             assert_eq!(target, number);
         }
-        assert!(
-            self.list
-                .keys()
-                .next()
-                .is_none_or(|(deadline, _)| *deadline > now)
-        );
+        assert!(self.list.keys().next().is_none_or(|(deadline, _)| *deadline > now));
     }
 
     /// The list agrees, the heap is a heap, and each slot is in use or free, never both.
     fn check(&self) {
-        let Timers {
-            heap, slots, free, ..
-        } = &self.timers;
+        let Timers { heap, slots, free, .. } = &self.timers;
         assert_eq!(self.timers.len(), self.list.len());
         assert_eq!(self.timers.is_empty(), self.list.is_empty());
-        assert_eq!(
-            self.timers.next_deadline(),
-            self.list.keys().next().map(|(deadline, _)| *deadline)
-        );
+        assert_eq!(self.timers.next_deadline(), self.list.keys().next().map(|(deadline, _)| *deadline));
         let mut seen = vec![false; slots.len()];
         for (place, entry) in heap.iter().enumerate() {
             assert!(place == 0 || heap[(place - 1) / ARITY].is_before(entry));
@@ -135,10 +120,7 @@ proptest! {
 fn equal_deadlines_expire_in_order_of_insertion() {
     let mut timers = Timers::new();
     let keys: Vec<_> = (0..100).map(|i| timers.insert(7, i)).collect();
-    keys.iter()
-        .skip(3)
-        .step_by(5)
-        .for_each(|key| assert!(timers.remove(*key)));
+    keys.iter().skip(3).step_by(5).for_each(|key| assert!(timers.remove(*key)));
     let order: Vec<_> = std::iter::from_fn(|| timers.pop_expired(7)).collect();
     assert_eq!(order, (0..100).filter(|i| i % 5 != 3).collect::<Vec<_>>());
 }
