@@ -141,11 +141,12 @@ impl Interrupts {
             self.due.set(false);
             return;
         };
-        assert!(
-            cfg!(panic = "unwind"),
-            "sward: a greenlet was interrupted ({interrupt:?}), which unwinds its stack, but this program is built with \
-             panic = \"abort\": kill and an expiring timeout need panic = \"unwind\""
-        );
+        if cfg!(panic = "abort") {
+            panic!(
+                "sward: a greenlet was interrupted ({interrupt:?}), which unwinds its stack, but this program is built \
+                 with panic = \"abort\": kill and an expiring timeout need panic = \"unwind\""
+            );
+        }
         panic::resume_unwind(Box::new(interrupt));
     }
 }

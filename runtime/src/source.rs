@@ -279,12 +279,11 @@ impl<T: AsFd> Source<T> {
     ) -> io::Result<R> {
         count_call();
         let side = self.registration.readiness.side(direction);
-        let _turn;
-        if side.taken.get() {
+        let _turn = if side.taken.get() {
             if !can_park() {
                 return self.block_thread(direction, deadline, call);
             }
-            _turn = Turn::wait(side, name, deadline)?;
+            Turn::wait(side, name, deadline)?
         } else {
             if side.ready.get()
                 && let Some(result) = attempt(side, || call(&self.io))
@@ -294,8 +293,8 @@ impl<T: AsFd> Source<T> {
             if !can_park() {
                 return self.block_thread(direction, deadline, call);
             }
-            _turn = Turn::take(side);
-        }
+            Turn::take(side)
+        };
         let mut may_succeed = side.ready.get();
         loop {
             if may_succeed && let Some(result) = attempt(side, || call(&self.io)) {
