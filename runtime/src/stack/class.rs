@@ -66,7 +66,7 @@ pub(super) struct Class {
     /// The maps; a stack names its own by the index. `None` was unmapped.
     pub(super) regions: Vec<Option<Region>>,
     /// The region that never used slots come from.
-    carving: Option<u32>,
+    carving: Option<u16>,
     /// Unmapping waits until no more stacks than this are in use.
     unmap_at: usize,
 }
@@ -136,22 +136,18 @@ impl Class {
     }
 
     /// Maps a region as large as all others together; its number.
-    fn map(&mut self) -> io::Result<u32> {
+    fn map(&mut self) -> io::Result<u16> {
         let slots: u32 = self.regions.iter().flatten().map(Region::slots).sum();
         let most = (LARGEST_REGION_BYTES / self.layout.slot).clamp(1, LARGEST_REGION as usize) as u32;
-        let region = Region::map(&self.layout, slots.clamp(FIRST_REGION.min(most), most))?;
-        let number = match self.regions.iter().position(Option::is_none) {
-            Some(vacant) => {
-                self.regions[vacant] = Some(region);
-                vacant
-            }
-            None => {
-                self.regions.push(Some(region));
-                self.regions.len() - 1
-            }
-        };
-        self.carving = Some(number as u32);
-        Ok(number as u32)
+        let vacant = self.regions.iter().position(Option::is_none).unwrap_or(self.regions.len());
+        let number = u16::try_from(vacant).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let region = Some(Region::map(&self.layout, slots.clamp(FIRST_REGION.min(most), most))?);
+        match self.regions.get_mut(vacant) {
+            Some(place) => *place = region,
+            None => self.regions.push(region),
+        }
+        self.carving = Some(number);
+        Ok(number)
     }
 
     /// Moves what is above the marks down, unmaps what nobody will need soon, and decides when to
@@ -179,7 +175,7 @@ impl Class {
         let excess = self.warm.len().saturating_sub(self.marks.warm);
         for batch in self.warm[..excess].chunks(BATCH) {
             // SAFETY: idle stacks hold nothing.
-            unsafe { give_back(batch.iter().map(|stack| stack.below_top_page(&self.layout))) };
+            unsafe { give_back(batch.iter().map(Stack::below_top_page)) };
         }
         self.cool.extend(self.warm.drain(..excess));
     }
@@ -190,7 +186,7 @@ impl Class {
         for first in (0..excess).step_by(BATCH) {
             let batch = self.cool.range(first..excess.min(first + BATCH));
             // SAFETY: idle stacks hold nothing.
-            unsafe { give_back(batch.map(|stack| stack.top_page(&self.layout))) };
+            unsafe { give_back(batch.map(Stack::top_page)) };
         }
         for stack in self.cool.drain(..excess) {
             if let Some(region) = &mut self.regions[stack.region as usize] {

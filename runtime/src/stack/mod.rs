@@ -31,6 +31,8 @@ mod guard;
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
 mod os;
 pub(crate) mod overflow;
+#[cfg(test)]
+mod own_process;
 mod region;
 mod size;
 #[cfg(test)]
@@ -55,29 +57,30 @@ const BATCH: usize = 64;
 ///
 /// Dropping it instead of giving it back leaks it: its memory is never used again and stays mapped,
 /// which is what a greenlet that could not be unwound needs.
+///
+/// Two words, so that it travels in registers; its other addresses are computed from `base`.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    /// The address above its first byte; a multiple of 16.
+    /// The address above its first byte; a multiple of 16, in the top page of its slot.
     base: NonZeroUsize,
-    /// The lowest address of its guard, and of its slot.
-    limit: NonZeroUsize,
-    /// Which region of its class it is from.
-    region: u32,
     /// The bytes promised, in units of `UNIT`.
     usable: u32,
+    /// Which region of its class it is from.
+    region: u16,
+    /// The bytes of a page, as a power of two.
+    page_shift: u16,
     /// Goes back to the pool of its own thread.
     not_send: PhantomData<*const ()>,
 }
 
 impl Stack {
-    /// The stack from `base` down to the guard that begins at `limit`.
-    fn new(limit: usize, base: usize, usable: usize, region: u32) -> Stack {
-        let address = |address| NonZeroUsize::new(address).expect("nothing is mapped at address 0");
+    /// The stack in the slot that ends at `top`, starting `offset` bytes below that.
+    fn new(layout: &Layout, top: usize, offset: usize, region: u16) -> Stack {
         Stack {
-            base: address(base),
-            limit: address(limit),
+            base: NonZeroUsize::new(top - offset).expect("nothing is mapped at address 0"),
+            usable: (layout.usable / UNIT) as u32,
             region,
-            usable: (usable / UNIT) as u32,
+            page_shift: layout.page.ilog2() as u16,
             not_send: PhantomData,
         }
     }
@@ -91,7 +94,16 @@ impl Stack {
     /// The addresses below the usable ones, where every access faults.
     #[inline]
     pub(crate) fn guard(&self) -> Range<usize> {
-        self.limit.get()..self.limit.get() + GUARD
+        let end = self.top_page().start - self.usable();
+        end - GUARD..end
+    }
+
+    /// The page that every use touches first.
+    #[inline]
+    fn top_page(&self) -> Range<usize> {
+        let page = 1 << self.page_shift;
+        let start = (self.base.get() - 1) & !(page - 1);
+        start..start + page
     }
 
     /// The addresses that may be used.
@@ -99,15 +111,9 @@ impl Stack {
         self.guard().end..self.base.get()
     }
 
-    /// The page that every use touches first.
-    fn top_page(&self, layout: &Layout) -> Range<usize> {
-        let top = self.limit.get() + layout.slot;
-        top - layout.page..top
-    }
-
-    /// All other pages.
-    fn below_top_page(&self, layout: &Layout) -> Range<usize> {
-        self.guard().end..self.top_page(layout).start
+    /// All pages but the top one.
+    fn below_top_page(&self) -> Range<usize> {
+        self.guard().end..self.top_page().start
     }
 }
 
@@ -121,7 +127,7 @@ unsafe impl corosensei::stack::Stack for Stack {
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.limit
+        StackPointer::new(self.guard().start).expect("nothing is mapped at address 0")
     }
 }
 

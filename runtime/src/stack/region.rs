@@ -83,7 +83,7 @@ impl Region {
     pub(super) fn carve(
         &mut self,
         layout: &Layout,
-        number: u32,
+        number: u16,
         guards: &mut Guards,
         ahead: usize,
     ) -> io::Result<Stack> {
@@ -102,21 +102,20 @@ impl Region {
 
     /// Keeps a stack whose pages have all been given back.
     pub(super) fn put_cold(&mut self, layout: &Layout, stack: Stack) {
-        self.cold.push(((stack.limit.get() - self.start) / layout.slot) as u32);
+        self.cold.push(((stack.guard().start - self.start) / layout.slot) as u32);
     }
 
     /// Hands out a stack that `put_cold` kept.
-    pub(super) fn take_cold(&mut self, layout: &Layout, number: u32) -> Option<Stack> {
+    pub(super) fn take_cold(&mut self, layout: &Layout, number: u16) -> Option<Stack> {
         let slot = self.cold.pop()?;
         Some(self.stack(layout, number, slot))
     }
 
     /// The stack in a slot that has its guard.
-    fn stack(&self, layout: &Layout, number: u32, slot: u32) -> Stack {
+    fn stack(&self, layout: &Layout, number: u16, slot: u32) -> Stack {
         let index = slot as usize;
-        let bottom = self.start + index * layout.slot;
-        let top = bottom + layout.slot;
-        Stack::new(bottom, top - index % COLOURS * COLOUR, layout.usable, number)
+        let top = self.start + (index + 1) * layout.slot;
+        Stack::new(layout, top, index % COLOURS * COLOUR, number)
     }
 
     /// Makes guards for the next slots: for `ahead` of them if there are so many and all goes well.
