@@ -19,7 +19,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(5);
 
 /// A time in which a loaded machine, or one that runs this under a checker, gets anything done.
 pub(crate) fn generous() -> Duration {
-    Duration::from_secs(if std::env::var_os("SWARD_SLOW").is_some() { 900 } else { 120 })
+    Duration::from_secs(if std::env::var_os("SWARD_SLOW").is_some() { 900 } else { 60 })
 }
 
 /// Aborts the process, with the name of the test, if it is not dropped in time.
