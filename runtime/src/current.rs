@@ -3,16 +3,14 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::hub::hub;
+use crate::hub::{self, hub};
 use crate::join::GreenletId;
-use crate::slot::Slot;
+use crate::scheduler::GreenletKey;
 
 /// The greenlet that runs, or the root; see [`current`].
 pub struct Current {
-    /// Its slot.
-    slot: &'static Slot,
-    /// Its id.
-    id: GreenletId,
+    /// Which one. Not its slot: this may outlive the hub.
+    key: GreenletKey,
     /// Its name.
     name: Option<Rc<str>>,
 }
@@ -24,19 +22,19 @@ pub struct Current {
 /// assert_eq!(sward::current().name(), Some("root"));
 /// ```
 pub fn current() -> Current {
-    let slot = hub().current();
-    Current { slot, id: GreenletId(slot.id.get()), name: slot.name.borrow().clone() }
+    let hub = hub();
+    Current { key: hub.current_key(), name: hub.current().name.borrow().clone() }
 }
 
 impl Current {
     /// Its id.
     pub fn id(&self) -> GreenletId {
-        self.id
+        GreenletId(self.key.id)
     }
 
     /// Its name, if it has one.
     pub fn name(&self) -> Option<&str> {
-        if self.slot.is_root() { Some("root") } else { self.name.as_deref() }
+        if self.is_root() { Some("root") } else { self.name.as_deref() }
     }
 
     /// Kills it: its next blocking call unwinds. Does nothing if it has finished.
@@ -54,15 +52,22 @@ impl Current {
     /// ```
     #[track_caller]
     pub fn kill(&self) {
-        assert!(!self.slot.is_root(), "the root greenlet cannot be killed: it is the thread's own stack");
-        if self.slot.id.get() == self.id.0 {
-            hub().kill(self.slot);
+        assert!(!self.is_root(), "the root greenlet cannot be killed: it is the thread's own stack");
+        if let Some(hub) = hub::existing()
+            && let Some(slot) = hub.find(self.key)
+        {
+            hub.kill(slot);
         }
+    }
+
+    /// Whether it is the thread's own stack.
+    fn is_root(&self) -> bool {
+        self.key.id == 0
     }
 }
 
 impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Current").field("id", &self.id).field("name", &self.name()).finish()
+        f.debug_struct("Current").field("id", &self.id()).field("name", &self.name()).finish()
     }
 }

@@ -122,7 +122,8 @@ impl Hub {
         if cfg!(panic = "unwind") && !std::thread::panicking() {
             self.kill_without_waiting();
         }
-        self.root().locals.clear();
+        // The hook has printed the message of a destructor's panic.
+        let _ = self.root().locals.clear();
         self.remote.close();
         self.reactor.take();
         self.live.get() == 0

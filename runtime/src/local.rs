@@ -6,6 +6,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::hub::hub;
+use crate::join::JoinError;
+use crate::spawn::discard;
 
 /// Declares statics that have one value per greenlet, as `thread_local!` does per thread. The value
 /// is made when the greenlet first uses it and dropped when the greenlet ends.
@@ -61,7 +63,8 @@ impl<T: 'static> GreenletLocal<T> {
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the initialiser or of `f`.
+    /// Passes on a panic of the initialiser or of `f`. In a destructor of another such value, if this
+    /// one has been destroyed already.
     pub fn with<F, R>(&'static self, f: F) -> R
     where
         F: FnOnce(&T) -> R,
@@ -84,8 +87,8 @@ impl<T: 'static> fmt::Debug for GreenletLocal<T> {
     }
 }
 
-/// A value, by the address of its static.
-type Entry = (usize, Rc<dyn Any>);
+/// A value, by the address of its static; `None` once it has been dropped, at the greenlet's end.
+type Entry = (usize, Option<Rc<dyn Any>>);
 
 /// The values of one greenlet.
 pub(crate) struct Locals {
@@ -109,7 +112,10 @@ impl Locals {
     /// The value under `key`.
     fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
         let entries = self.entries.borrow();
-        entries.as_ref()?.iter().find(|(at, _)| *at == key).map(|(_, value)| value.clone())
+        let (_, value) = entries.as_ref()?.iter().find(|(at, _)| *at == key)?;
+        // To make it anew would never end: a destructor may use the value that it destroys.
+        assert!(value.is_some(), "a greenlet_local was used when the end of its greenlet had destroyed it");
+        value.clone()
     }
 
     /// Stores a value, unless the initialiser has used the static itself and so made one already.
@@ -117,19 +123,26 @@ impl Locals {
         if let Some(earlier) = self.get(key) {
             return earlier;
         }
-        self.entries.borrow_mut().get_or_insert_default().push((key, value.clone()));
+        self.entries.borrow_mut().get_or_insert_default().push((key, Some(value.clone())));
         value
     }
 
-    /// Drops all values, the newest first; also those that their destructors make.
-    pub(crate) fn clear(&self) {
-        loop {
-            let newest = self.entries.borrow_mut().as_mut().and_then(|entries| entries.pop());
-            match newest {
-                Some(entry) => drop(entry),
-                None => break,
+    /// Drops all values, the newest first; also those that their destructors make. A destructor that
+    /// unwinds keeps none of the others; the first panic is returned.
+    pub(crate) fn clear(&self) -> Result<(), JoinError> {
+        let mut outcome = Ok(());
+        while let Some(value) = self.take_newest() {
+            let dropped = discard(value);
+            if outcome.is_ok() && dropped.as_ref().is_err_and(JoinError::is_panic) {
+                outcome = dropped;
             }
         }
         self.entries.take();
+        outcome
+    }
+
+    /// Takes out the newest value and remembers that it was there.
+    fn take_newest(&self) -> Option<Rc<dyn Any>> {
+        self.entries.borrow_mut().as_mut()?.iter_mut().rev().find_map(|(_, value)| value.take())
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Children {
     running: Cell<usize>,
     /// Whether one panicked that nobody joined.
     panicked: Cell<bool>,
+    /// Whether they were killed: then one that is spawned by another's destructor is killed too.
+    doomed: Cell<bool>,
     /// The scope's owner, at its end.
     owner: WaitQueue,
 }
@@ -64,8 +66,14 @@ impl Children {
         self.panicked.set(true);
     }
 
-    /// Kills all children that have not ended.
+    /// Whether the children were killed.
+    pub(crate) fn doomed(&self) -> bool {
+        self.doomed.get()
+    }
+
+    /// Kills all children that have not ended, and those to come.
     fn kill(&self) {
+        self.doomed.set(true);
         let hub = hub();
         hub.table.iter().filter(|slot| slot.scope.get() == self.serial).for_each(|slot| hub.kill(slot));
     }
@@ -123,6 +131,7 @@ where
         serial: hub().next_serial(),
         running: Cell::new(0),
         panicked: Cell::new(false),
+        doomed: Cell::new(false),
         owner: WaitQueue::new(),
     });
     let scope = Scope { children: children.clone(), scope: PhantomData, env: PhantomData };

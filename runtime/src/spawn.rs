@@ -223,6 +223,9 @@ where
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
     hub.push_ready(slot);
+    if packet.children.as_ref().is_some_and(|children| children.doomed()) {
+        hub.kill(slot);
+    }
     Ok(packet)
 }
 
@@ -250,8 +253,7 @@ where
             panic::catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::from_payload)
         };
         if !slot.locals.is_empty()
-            && let Err(error) = quietly(|| slot.locals.clear())
-            && error.is_panic()
+            && let Err(error) = slot.locals.clear()
             && result.is_ok()
         {
             // The value must be dropped where a panic of its destructor is caught too.
@@ -281,12 +283,8 @@ where
 
 /// Drops a value and catches the panic of its destructor.
 pub(crate) fn discard<V>(value: V) -> Result<(), JoinError> {
-    quietly(|| drop(value))
-}
-
-/// Calls `f` and catches its panic.
-fn quietly(f: impl FnOnce()) -> Result<(), JoinError> {
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload: Box<dyn Any + Send>| JoinError::from_payload(payload))
+    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
+    dropped.map_err(|payload: Box<dyn Any + Send>| JoinError::from_payload(payload))
 }
 
 /// The end of a greenlet that called `fork`, in the child: the hub that it would return to is the
