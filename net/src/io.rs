@@ -32,6 +32,8 @@ struct Options {
     write_timeout: Cell<Option<Duration>>,
     /// Whether the user has switched to non-blocking mode.
     nonblocking: Cell<bool>,
+    /// Whether a datagram socket was shut down for reading.
+    closed_for_reading: Cell<bool>,
 }
 
 impl<T: AsFd> Socket<T> {
@@ -68,6 +70,18 @@ impl<T: AsFd> Socket<T> {
             self.source.used_up(Direction::Read);
         }
         Ok(n)
+    }
+
+    /// As `read_stream`, for a stream in which less than `len` does not mean that there is no more: a
+    /// Unix socket ends a read at each passed descriptor.
+    #[inline]
+    pub(crate) fn read_pieces(
+        &self,
+        name: &'static str,
+        len: usize,
+        call: impl FnMut(&T) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if len == 0 { Ok(0) } else { self.read(name, call) }
     }
 
     /// Runs a call that writes until it is done, within the write timeout. Blocks the greenlet.
@@ -121,6 +135,16 @@ impl<T: AsFd> Socket<T> {
     /// Switches the user's non-blocking mode; the descriptor itself always is.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.options.nonblocking.set(nonblocking);
+    }
+
+    /// Records that a datagram socket was shut down for reading.
+    pub(crate) fn close_for_reading(&self) {
+        self.options.closed_for_reading.set(true);
+    }
+
+    /// Whether that was recorded.
+    pub(crate) fn is_closed_for_reading(&self) -> bool {
+        self.options.closed_for_reading.get()
     }
 
     /// The limit of each call that reads.

@@ -9,9 +9,17 @@ mod delegate;
 mod addr;
 pub mod io;
 mod tcp;
+mod udp;
+mod unix;
+mod unix_datagram;
+mod wait;
 
 #[doc(no_inline)]
 pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub use addr::ToSocketAddrs;
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixIncoming, UnixListener, UnixStream};
+pub use unix_datagram::UnixDatagram;
+pub use wait::{wait_readable, wait_writable};
