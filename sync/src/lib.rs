@@ -8,8 +8,24 @@
 #![forbid(unsafe_code)]
 
 mod async_result;
+mod barrier;
+mod condvar;
+mod event;
 mod limit;
+mod mutex;
+mod queue;
 mod reentrant_lock;
+mod rwlock;
+mod semaphore;
 
 pub use async_result::AsyncResult;
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use condvar::{Condvar, WaitTimeoutResult};
+pub use event::Event;
+pub use mutex::{Mutex, MutexGuard};
+pub use queue::{
+    Closed, GetTimeoutError, Iter, LifoQueue, PriorityQueue, PutTimeoutError, Queue, TryGetError, TryPutError,
+};
 pub use reentrant_lock::{ReentrantLock, ReentrantLockGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{OwnedPermit, Permit, Semaphore};
