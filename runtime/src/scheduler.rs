@@ -354,13 +354,12 @@ impl Hub {
             std::thread::sleep(limit.map_or(BLIND_NAP, |limit| limit.min(BLIND_NAP)));
             return;
         };
-        if limit == Some(Duration::ZERO) || !self.remote.inbox.prepare_sleep() {
-            return reactor.turn(Some(Duration::ZERO));
+        let mut sleeps = limit != Some(Duration::ZERO) && self.remote.inbox.prepare_sleep();
+        if sleeps && limit.is_none() && !reactor.has_sources() {
+            // The last handle may have gone before the hub said that it sleeps: nobody would wake it.
+            sleeps = !self.remote.inbox.is_cut_off();
         }
-        // Asked again now that the sleep is announced: the last handle may just have been dropped.
-        if limit.is_some() || reactor.has_sources() || !self.remote.inbox.is_cut_off() {
-            reactor.turn(limit);
-        }
+        reactor.turn(if sleeps { limit } else { Some(Duration::ZERO) });
         self.remote.inbox.awake();
     }
 
