@@ -2,7 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::hub::hub;
+use crate::hub::{self, hub};
 use crate::scheduler::Hub;
 use crate::slot::State;
 
@@ -35,7 +35,10 @@ where
     let hub = hub();
     assert!(hub.current().is_root(), "sward::run is for the thread's own stack, it was called in a greenlet");
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    hub.kill_and_join_all();
+    // Not `hub` in the child of a fork that `f` made: that one is the parent's.
+    if let Some(hub) = hub::existing() {
+        hub.kill_and_join_all();
+    }
     match result {
         Ok(value) => value,
         Err(payload) => panic::resume_unwind(payload),
