@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use crate::park::park;
+use crate::park::park_in;
 use crate::remote::RemoteUnparker;
 
 /// Runs a future to its end: polls it in this greenlet and parks between polls. Blocks the greenlet.
@@ -32,7 +32,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         }
         // A flag of its own: nested calls share the greenlet's one unpark token.
         while !signal.woken.swap(false, Ordering::Acquire) {
-            park(None);
+            park_in("block_on", None);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use crate::fork;
+use crate::remote::Message;
 use crate::scheduler::{Hub, WaitKey};
 use crate::slot::{Reason, State};
 use crate::stack::overflow::{self, Victim};
@@ -90,8 +91,15 @@ impl Drop for End {
             // The process is about to end; greenlets end as std's detached threads do.
             return;
         }
-        let empty = hub.shut_down();
+        if !hub.current().is_root() {
+            // `process::exit` in a greenlet: nothing here will ever run again.
+            return;
+        }
+        let unread = hub.shut_down();
+        let empty = hub.live.get() == 0;
         HUB.set(None);
+        // What blocks in these destructors does so on a hub of its own.
+        drop(unread);
         if empty {
             // SAFETY: `hub` came from `Box::leak` in `create` and is freed here only. Nothing can
             // reach it any more: `HUB` is empty, no greenlet is left whose stack could hold a
@@ -117,15 +125,16 @@ fn is_main_thread() -> bool {
 
 impl Hub {
     /// Ends the hub: kills what is left as far as that goes without waiting, closes the inbox and
-    /// the poller. False if a greenlet is left (parked in a shield, say): then the hub must be leaked.
-    fn shut_down(&'static self) -> bool {
+    /// the poller. If a greenlet is left (parked in a shield, say), the hub must be leaked. Returns
+    /// the messages that nobody will read.
+    fn shut_down(&'static self) -> Vec<Message> {
         if cfg!(panic = "unwind") && !std::thread::panicking() {
             self.kill_without_waiting();
         }
         // The hook has printed the message of a destructor's panic.
         let _ = self.root().locals.clear();
-        self.remote.close();
+        let unread = self.remote.close();
         self.reactor.take();
-        self.live.get() == 0
+        unread
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::hub;
 use crate::interrupt::Interrupt;
+use crate::report;
 use crate::scheduler::GreenletKey;
 use crate::scope::Children;
 use crate::spawn::Builder;
@@ -318,12 +319,7 @@ impl<T> Drop for Packet<T> {
         };
         match &self.children {
             Some(children) if lost => children.report_panic(),
-            None if lost => eprintln!(
-                "sward: greenlet {}{} (spawned at {}) panicked and nobody joined it",
-                self.key.id,
-                self.name.as_deref().map(|name| format!(" \"{name}\"")).unwrap_or_default(),
-                self.site,
-            ),
+            None if lost => report::unseen_panic(self.key.id, self.name.as_deref(), self.site),
             _ => {}
         }
     }

@@ -75,6 +75,11 @@ pub(crate) fn abort_in_destructor(call: &str) -> ! {
 /// }
 /// ```
 pub fn park(deadline: Option<Instant>) -> Wake {
+    park_in("park", deadline)
+}
+
+/// [`park`] as a part of `call`, which reports name.
+pub(crate) fn park_in(call: &'static str, deadline: Option<Instant>) -> Wake {
     let hub = hub();
     let slot = hub.current();
     if slot.token.replace(false) {
@@ -83,10 +88,10 @@ pub fn park(deadline: Option<Instant>) -> Wake {
     if !can_park() {
         match deadline {
             Some(_) => return Wake::TimedOut,
-            None => abort_in_destructor("park"),
+            None => abort_in_destructor(call),
         }
     }
-    match hub.park(Mode::Token, "park", deadline.map(|instant| hub.clock.at(instant))) {
+    match hub.park(Mode::Token, call, deadline.map(|instant| hub.clock.at(instant))) {
         Reason::TimedOut => Wake::TimedOut,
         _ => Wake::Unparked,
     }

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,9 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::hub::{self, hub};
 use crate::inbox::Inbox;
 use crate::join::JoinError;
-use crate::park::park;
+use crate::park::park_in;
+use crate::report;
 use crate::scheduler::{GreenletKey, WaitKey};
-use crate::spawn::Builder;
+use crate::spawn::{Builder, discard};
 
 /// What another thread asks of a hub.
 pub(crate) enum Message {
@@ -30,20 +31,15 @@ pub(crate) enum Message {
     Unpark(GreenletKey),
     /// Spawn a greenlet.
     Spawn(Box<dyn Start>),
-    /// Kill a greenlet that was spawned from another thread.
-    Kill(Arc<dyn Target>),
+    /// Kill a greenlet that was spawned from another thread. Holds nothing of the user's, whose
+    /// destructors must not run in the hub's loop.
+    Kill(Arc<Control>),
 }
 
 /// A greenlet to be spawned for another thread.
 pub(crate) trait Start: Send {
     /// Spawns it, on the hub's thread.
     fn start(self: Box<Self>);
-}
-
-/// A greenlet that was spawned from another thread.
-pub(crate) trait Target: Send + Sync {
-    /// Kills it, on the hub's thread.
-    fn kill(&self);
 }
 
 /// The shared side of a hub.
@@ -81,9 +77,12 @@ impl Remote {
         self.inbox.push(message, || self.wake()).is_ok()
     }
 
-    /// The hub ends: no more messages, and those that are there are dropped.
-    pub(crate) fn close(&self) {
-        self.inbox.close(drop);
+    /// The hub ends: no more messages. Returns those that are there, for the caller to drop: they
+    /// hold what the user's destructors may block in.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut left = Vec::new();
+        self.inbox.close(|message| left.push(message));
+        left
     }
 }
 
@@ -196,8 +195,8 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let packet = Arc::new(Packet::new());
-        let order = Order { f: Some(f), packet: packet.clone(), site: std::panic::Location::caller() };
+        let packet = Arc::new(Packet::new(Location::caller()));
+        let order = Order { f: Some(f), packet: packet.clone() };
         // A refused message is dropped, and dropping the order settles its result.
         self.0.0.send(Message::Spawn(Box::new(order)));
         RemoteGreenlet { packet, link: self.0.clone() }
@@ -226,6 +225,7 @@ impl<T: Send + 'static> RemoteGreenlet<T> {
     ///
     /// [`JoinError`] if it panicked, was killed, or its hub's thread has ended.
     pub fn join(self) -> Result<T, JoinError> {
+        let _leave = Joiner(&self.packet);
         loop {
             let mut state = self.packet.lock();
             if let Some(result) = state.result.take() {
@@ -233,7 +233,7 @@ impl<T: Send + 'static> RemoteGreenlet<T> {
             }
             state.joiner = Some(RemoteUnparker::current());
             drop(state);
-            park(None);
+            park_in("RemoteGreenlet::join", None);
         }
     }
 
@@ -244,8 +244,9 @@ impl<T: Send + 'static> RemoteGreenlet<T> {
 
     /// Kills the greenlet. Never blocks, idempotent; one that has not started never runs.
     pub fn kill(&self) {
-        self.packet.lock().killed = true;
-        self.link.0.send(Message::Kill(self.packet.clone()));
+        let control = &self.packet.control;
+        control.killed.store(true, Ordering::Release);
+        self.link.0.send(Message::Kill(control.clone()));
     }
 }
 
@@ -256,10 +257,44 @@ impl<T> fmt::Debug for RemoteGreenlet<T> {
     }
 }
 
+/// The joiner's place in the packet, given up when the wait ends, however it does: the unparker
+/// that is there counts as somebody who may wake the joiner's hub.
+struct Joiner<'a, T>(&'a Packet<T>);
+
+impl<T> Drop for Joiner<'_, T> {
+    fn drop(&mut self) {
+        // Bound to a name: dropped when the packet is no longer locked.
+        let _joiner = self.0.lock().joiner.take();
+    }
+}
+
+/// What it takes to kill a remote greenlet.
+pub(crate) struct Control {
+    /// Whether it was killed.
+    killed: AtomicBool,
+    /// The greenlet, once it was spawned.
+    key: OnceLock<GreenletKey>,
+}
+
+impl Control {
+    /// Kills the greenlet, on the hub's thread.
+    pub(crate) fn kill(&self) {
+        if let (Some(key), Some(hub)) = (self.key.get(), hub::existing())
+            && let Some(slot) = hub.find(*key)
+        {
+            hub.kill(slot);
+        }
+    }
+}
+
 /// What a remote greenlet and its handle share.
 struct Packet<T> {
     /// Set after the result; never cleared.
     finished: AtomicBool,
+    /// How to kill it.
+    control: Arc<Control>,
+    /// Where it was spawned.
+    site: &'static Location<'static>,
     /// The rest.
     state: Mutex<State<T>>,
 }
@@ -270,17 +305,17 @@ struct State<T> {
     result: Option<Result<T, JoinError>>,
     /// Who waits for it.
     joiner: Option<RemoteUnparker>,
-    /// The greenlet, once it was spawned.
-    key: Option<GreenletKey>,
-    /// Whether it was killed before that.
-    killed: bool,
 }
 
 impl<T> Packet<T> {
     /// Without a result.
-    fn new() -> Packet<T> {
-        let state = State { result: None, joiner: None, key: None, killed: false };
-        Packet { finished: AtomicBool::new(false), state: Mutex::new(state) }
+    fn new(site: &'static Location<'static>) -> Packet<T> {
+        Packet {
+            finished: AtomicBool::new(false),
+            control: Arc::new(Control { killed: AtomicBool::new(false), key: OnceLock::new() }),
+            site,
+            state: Mutex::new(State { result: None, joiner: None }),
+        }
     }
 
     /// The state; nothing panics while it is locked.
@@ -304,13 +339,13 @@ impl<T> Packet<T> {
     }
 }
 
-impl<T: Send> Target for Packet<T> {
-    fn kill(&self) {
-        let key = self.lock().key;
-        if let (Some(key), Some(hub)) = (key, hub::existing())
-            && let Some(slot) = hub.find(key)
+impl<T> Drop for Packet<T> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(Err(error)), Some(key)) = (&state.result, self.control.key.get())
+            && error.is_panic()
         {
-            hub.kill(slot);
+            report::unseen_panic(key.id, None, self.site);
         }
     }
 }
@@ -321,12 +356,12 @@ struct Order<F, T> {
     f: Option<F>,
     /// Where its result goes.
     packet: Arc<Packet<T>>,
-    /// Where it was spawned.
-    site: &'static std::panic::Location<'static>,
 }
 
 impl<F, T> Drop for Order<F, T> {
     fn drop(&mut self) {
+        // First: who joins finds everything dropped.
+        let _ = discard(self.f.take());
         self.packet.finish(Err(JoinError::killed()));
     }
 }
@@ -337,13 +372,13 @@ where
     T: Send + 'static,
 {
     fn start(self: Box<Self>) {
-        let (packet, site) = (self.packet.clone(), self.site);
+        let packet = self.packet.clone();
         // Destructors of the closure may block, which the hub must not: it is dropped in the greenlet.
         let order = Rc::new(Cell::new(Some(self)));
         let theirs = order.clone();
-        let spawned = Builder::new().at(site).spawn(move || {
+        let spawned = Builder::new().at(packet.site).spawn(move || {
             let Some(mut order) = theirs.take() else { return };
-            let killed = order.packet.lock().killed;
+            let killed = order.packet.control.killed.load(Ordering::Acquire);
             let Some(f) = order.f.take_if(|_| !killed) else { return };
             match panic::catch_unwind(AssertUnwindSafe(f)) {
                 Ok(value) => order.packet.finish(Ok(value)),
@@ -351,7 +386,7 @@ where
             }
         });
         match spawned {
-            Ok(greenlet) => packet.lock().key = Some(greenlet.key()),
+            Ok(greenlet) => _ = packet.control.key.set(greenlet.key()),
             Err(error) => {
                 let reason: Box<dyn Any + Send> = Box::new(format!("failed to spawn a greenlet: {error}"));
                 packet.finish(Err(JoinError::from_payload(reason)));

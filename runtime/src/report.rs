@@ -1,6 +1,7 @@
 //! What a greenlet is called in reports, and the deadlock report.
 
 use std::fmt::{self, Write};
+use std::panic::Location;
 
 use crate::scheduler::Hub;
 use crate::slot::{Slot, State};
@@ -23,6 +24,13 @@ impl fmt::Display for Description {
         let site = self.0.spawned_at.get();
         write!(f, " (spawned at {}:{})", site.file(), site.line())
     }
+}
+
+/// The line for a panic that nobody can see any more: its greenlet's handle is gone.
+#[cold]
+pub(crate) fn unseen_panic(id: u64, name: Option<&str>, site: &Location<'_>) {
+    let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
+    eprintln!("sward: greenlet {id}{name} (spawned at {site}) panicked and nobody joined it");
 }
 
 impl Hub {

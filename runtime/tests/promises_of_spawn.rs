@@ -51,12 +51,13 @@ fn over_aligned_captures_are_aligned() {
     #[repr(align(256))]
     struct Aligned(u8);
     let _watchdog = watchdog();
-    /// Zero bytes, but no stack is aligned like this.
-    #[repr(align(1048576))]
+    /// Captures nothing, but takes a quarter of the stack.
+    #[repr(align(65536))]
     #[derive(Clone, Copy)]
     struct FarAligned;
     let far = FarAligned;
-    sward::spawn(move || std::hint::black_box(&far) as *const FarAligned as usize).join().unwrap();
+    let address = sward::spawn(move || std::ptr::from_ref(std::hint::black_box(&far)).addr());
+    assert_eq!(address.join().unwrap() % 65_536, 0);
     for _ in 0..20 {
         let value = Aligned(3);
         let greenlet = sward::spawn(move || (std::ptr::from_ref(&value).addr() % 256, value.0));
