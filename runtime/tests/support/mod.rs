@@ -108,12 +108,19 @@ const CHILD: &str = "SWARD_TEST_CHILD";
 /// test that calls this: the child runs that test alone.
 pub(crate) fn in_child(test: &str, body: impl FnOnce()) -> Output {
     if std::env::var_os(CHILD).is_some_and(|name| name == test) {
+        let _watchdog = watchdog();
         body();
         std::process::exit(0);
     }
+    child_with(test, (CHILD, test))
+}
+
+/// Runs this test binary again, with one test and one more variable in its environment.
+pub(crate) fn child_with(test: &str, variable: (&str, &str)) -> Output {
     let binary = std::env::current_exe().expect("the test's own path");
     let mut command = Command::new(binary);
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, test).env("RUST_BACKTRACE", "0");
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(CHILD, test).env(variable.0, variable.1).env("RUST_BACKTRACE", "0");
     command.output().expect("the test runs once more")
 }
 
