@@ -52,6 +52,8 @@ where
         return f();
     }
     let hub = hub();
+    // Before the job starts, which nothing could take back.
+    hub.raise_due(hub.current(), Mode::Keyed);
     let result = Arc::new(Mutex::new(None));
     let (link, key, theirs) = (Link::new(), hub.next_wait(), Arc::downgrade(&result));
     let job = move || {

@@ -225,7 +225,7 @@ impl Hub {
 
     /// Raises an interrupt that is due.
     #[inline(always)]
-    fn raise_due(&self, slot: &Slot, mode: Mode) {
+    pub(crate) fn raise_due(&self, slot: &Slot, mode: Mode) {
         if slot.interrupts.due() && mode != Mode::Uninterruptible {
             slot.interrupts.raise();
         }

@@ -1,0 +1,338 @@
+//! `Source`: file descriptors that greenlets wait on.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use support::{FOREVER, Flag, Log, SHORT, watchdog};
+use sward::lowlevel::{Direction, Source};
+
+/// A source and its peer, both non-blocking.
+fn pair() -> (Source<UnixStream>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (Source::new(ours), theirs)
+}
+
+/// Reads up to `N` bytes.
+fn read<const N: usize>(source: &Source<UnixStream>, deadline: Option<Instant>) -> std::io::Result<Vec<u8>> {
+    let mut buffer = [0; N];
+    let count = source.read_with("test read", deadline, |mut stream| stream.read(&mut buffer))?;
+    Ok(buffer[..count].to_vec())
+}
+
+#[test]
+fn a_read_parks_until_there_is_data() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let reader = sward::spawn(move || read::<8>(&source, None).unwrap());
+    sward::yield_now();
+    assert!(!reader.is_finished());
+    peer.write_all(b"hello").unwrap();
+    assert_eq!(reader.join().unwrap(), b"hello");
+}
+
+#[test]
+fn a_write_parks_until_there_is_room() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let bytes = vec![7; 4 << 20];
+    let writer = sward::spawn(move || {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let count = source.write_with("test write", None, |mut stream| stream.write(rest)).unwrap();
+            if count < rest.len() {
+                source.used_up(Direction::Write);
+            }
+            rest = &rest[count..];
+        }
+    });
+    sward::yield_now();
+    assert!(!writer.is_finished());
+    let (mut total, mut buffer) = (0, vec![0; 1 << 16]);
+    while total < 4 << 20 {
+        match peer.read(&mut buffer) {
+            Ok(count) => total += count,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                sward::sleep(Duration::from_micros(100));
+            }
+        }
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_deadline_is_an_error_of_the_kind_timed_out_and_the_source_goes_on() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        assert_eq!(read::<8>(&source, Some(begin + SHORT)).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= SHORT);
+    }
+    peer.write_all(b"x").unwrap();
+    assert_eq!(read::<8>(&source, Some(Instant::now() + FOREVER)).unwrap(), b"x");
+}
+
+#[test]
+fn ready_data_beats_a_deadline_and_a_timeout_that_fall_due_in_the_same_turn() {
+    let _watchdog = watchdog();
+    for outer in [false, true] {
+        let (source, mut peer) = pair();
+        let reader = sward::spawn(move || {
+            if outer {
+                sward::timeout(SHORT, || read::<8>(&source, None).unwrap())
+            } else {
+                Ok(read::<8>(&source, Some(Instant::now() + SHORT)).unwrap())
+            }
+        });
+        sward::yield_now();
+        // The thread is busy until both have come.
+        std::thread::sleep(SHORT);
+        peer.write_all(b"data").unwrap();
+        std::thread::sleep(SHORT);
+        assert_eq!(reader.join().unwrap(), Ok(b"data".to_vec()));
+    }
+}
+
+#[test]
+fn several_readers_take_turns_first_in_first_out() {
+    let _watchdog = watchdog();
+    let (log, (source, mut peer)) = (Log::new(), pair());
+    let source = Rc::new(source);
+    let readers: Vec<_> = (0..4)
+        .map(|n| {
+            let (log, source) = (log.clone(), source.clone());
+            sward::spawn(move || {
+                let byte = read::<1>(&source, None).unwrap();
+                log.add(format_args!("{n}{}", byte[0] as char));
+            })
+        })
+        .collect();
+    sward::yield_now();
+    peer.write_all(b"ab").unwrap();
+    sward::sleep(SHORT);
+    peer.write_all(b"cd").unwrap();
+    sward::join_all(readers);
+    assert_eq!(log.take(), "0a 1b 2c 3d");
+}
+
+#[test]
+fn a_reader_that_comes_when_others_wait_does_not_barge_in() {
+    let _watchdog = watchdog();
+    let (log, (source, mut peer)) = (Log::new(), pair());
+    let source = Rc::new(source);
+    let spawn = |n: u8| {
+        let (log, source) = (log.clone(), source.clone());
+        sward::spawn(move || {
+            let byte = read::<1>(&source, None).unwrap();
+            log.add(format_args!("{n}{}", byte[0] as char));
+        })
+    };
+    let (first, second) = (spawn(1), spawn(2));
+    sward::yield_now();
+    peer.write_all(b"abc").unwrap();
+    let third = spawn(3);
+    sward::join_all([first, second, third]);
+    assert_eq!(log.take(), "1a 2b 3c");
+}
+
+#[test]
+fn a_killed_or_timed_out_reader_passes_its_turn_on() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let source = Rc::new(source);
+    let spawn = |deadline| {
+        let source = source.clone();
+        sward::spawn(move || read::<8>(&source, deadline))
+    };
+    let killed = spawn(None);
+    let timed_out = spawn(Some(Instant::now() + SHORT));
+    let last = spawn(None);
+    sward::yield_now();
+    killed.kill();
+    assert!(killed.join().unwrap_err().is_killed());
+    assert_eq!(timed_out.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(last.join().unwrap().unwrap(), b"x");
+    assert_eq!(Rc::strong_count(&source), 1);
+}
+
+#[test]
+fn a_reader_and_a_writer_do_not_disturb_each_other() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let source = Rc::new(source);
+    let reading = source.clone();
+    let reader = sward::spawn(move || read::<8>(&reading, None).unwrap());
+    sward::yield_now();
+    source.write_with("test write", None, |mut stream| stream.write(b"out")).unwrap();
+    assert!(!reader.is_finished());
+    let mut buffer = [0; 8];
+    assert_eq!(peer.read(&mut buffer).unwrap(), 3);
+    peer.write_all(b"in").unwrap();
+    assert_eq!(reader.join().unwrap(), b"in");
+}
+
+#[test]
+fn the_end_of_the_peer_ends_the_wait_and_is_seen_for_ever() {
+    let _watchdog = watchdog();
+    let (source, peer) = pair();
+    let closer = sward::spawn(move || drop(peer));
+    for _ in 0..3 {
+        assert_eq!(read::<8>(&source, None).unwrap(), b"");
+        source.used_up(Direction::Read);
+    }
+    closer.join().unwrap();
+    let error = source.write_with("test write", None, |mut stream| stream.write(b"x")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_short_read_followed_by_data_and_the_end_loses_neither() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let writer = sward::spawn(move || {
+        for part in ["one", "two", "three"] {
+            sward::sleep(SHORT);
+            peer.write_all(part.as_bytes()).unwrap();
+        }
+    });
+    let mut all = Vec::new();
+    loop {
+        let part = read::<64>(&source, None).unwrap();
+        if part.is_empty() {
+            break;
+        }
+        all.extend(part);
+        source.used_up(Direction::Read);
+    }
+    assert_eq!(all, b"onetwothree");
+    writer.join().unwrap();
+}
+
+#[test]
+fn wait_readable_and_wait_writable_wait_for_events() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    source.wait_writable(None).unwrap();
+    let mut buffer = [0; 8];
+    for _ in 0..3 {
+        while (&*source.get_ref()).read(&mut buffer).is_ok() {}
+        let limit = Some(Instant::now() + SHORT);
+        loop {
+            match source.wait_readable(limit) {
+                Ok(()) => assert!((&*source.get_ref()).read(&mut buffer).is_err(), "tried first, so it may be wrong once"),
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::TimedOut),
+            }
+        }
+        peer.write_all(b"x").unwrap();
+        source.wait_readable(None).unwrap();
+        assert_eq!((&*source.get_ref()).read(&mut buffer).unwrap(), 1);
+    }
+}
+
+#[test]
+fn a_regular_file_cannot_be_waited_on() {
+    let _watchdog = watchdog();
+    let path = std::env::temp_dir().join(format!("sward-regular-{}", std::process::id()));
+    let source = Source::new(std::fs::File::create(&path).unwrap());
+    assert_eq!(source.wait_readable(None).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(source.wait_writable(Some(Instant::now())).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_descriptor_number_used_again_is_a_new_source() {
+    let _watchdog = watchdog();
+    for n in 0..50_u8 {
+        let (source, mut peer) = pair();
+        let reader = sward::spawn(move || {
+            let byte = read::<1>(&source, None).unwrap();
+            (byte, source.into_inner().as_fd().try_clone_to_owned().is_ok())
+        });
+        sward::yield_now();
+        peer.write_all(&[n]).unwrap();
+        assert_eq!(reader.join().unwrap(), (vec![n], true));
+    }
+}
+
+#[test]
+fn interrupted_calls_are_tried_again_and_errors_are_passed_on() {
+    let _watchdog = watchdog();
+    let (source, _peer) = pair();
+    let mut calls = 0;
+    let value = source.read_with("test", None, |_| {
+        calls += 1;
+        if calls < 3 { Err(ErrorKind::Interrupted.into()) } else { Ok(calls) }
+    });
+    assert_eq!(value.unwrap(), 3);
+    let error = source.read_with("test", None, |_| Err::<(), _>(ErrorKind::AddrInUse.into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_greenlet_that_makes_128_calls_in_a_row_lets_others_run_once() {
+    let _watchdog = watchdog();
+    let (source, _peer) = pair();
+    let ran = Flag::new();
+    let theirs = ran.clone();
+    drop(sward::spawn(move || theirs.raise()));
+    for call in 0..129 {
+        assert!(!ran.is_raised(), "call {call}");
+        source.write_with("test", None, |_| Ok(())).unwrap();
+    }
+    assert!(ran.is_raised());
+}
+
+#[test]
+fn a_call_that_panics_passes_its_turn_on() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let source = Rc::new(source);
+    let (bad, good) = (source.clone(), source.clone());
+    let broken = sward::spawn(move || {
+        let mut calls = 0;
+        let _ = bad.read_with("test", None, |mut stream| {
+            calls += 1;
+            assert!(calls < 2, "the second call");
+            stream.read(&mut [0; 1])
+        });
+    });
+    let reader = sward::spawn(move || read::<8>(&good, None).unwrap());
+    sward::yield_now();
+    peer.write_all(b"x").unwrap();
+    assert!(broken.join().unwrap_err().is_panic());
+    assert_eq!(reader.join().unwrap(), b"x");
+}
+
+#[test]
+fn a_registered_source_is_no_deadlock() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(SHORT);
+        peer.write_all(b"x").unwrap();
+    });
+    assert_eq!(read::<8>(&source, None).unwrap(), b"x");
+    thread.join().unwrap();
+}
+
+#[test]
+fn more_ready_sources_than_the_poller_reports_at_once_are_all_served() {
+    let _watchdog = watchdog();
+    let pairs: Vec<_> = (0..400).map(|_| pair()).collect();
+    let (sources, peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let readers: Vec<_> = sources.into_iter().map(|source| sward::spawn(move || read::<8>(&source, None).unwrap())).collect();
+    sward::yield_now();
+    for mut peer in &peers {
+        peer.write_all(b"x").unwrap();
+    }
+    assert!(sward::join_all(readers).into_iter().all(|result| result.unwrap() == b"x"));
+}
