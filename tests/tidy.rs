@@ -23,6 +23,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),
+    ("runtime/tests/promises_of_fork.rs", "forks, and waits for the child"),
     ("runtime/src/hub.rs", "frees a thread's hub, which everything on that thread borrows, when the thread ends"),
 ];
 

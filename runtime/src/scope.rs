@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::hub::hub;
+use crate::hub::{self, hub};
 use crate::join::{GreenletId, JoinError, Packet};
 use crate::spawn::Builder;
 use crate::wait_queue::WaitQueue;
@@ -29,6 +29,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 /// Counts the greenlets of a scope.
 pub(crate) struct Children {
+    /// The hub that they run on.
+    hub: u64,
     /// The scope's number.
     serial: u64,
     /// Children that have not ended.
@@ -45,6 +47,11 @@ impl Children {
     /// The number that the slots of the children carry.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Whether some child may run. In a forked child process those of the parent never will.
+    fn may_run(&self) -> bool {
+        self.running.get() > 0 && hub::existing().is_some_and(|hub| hub.serial == self.hub)
     }
 
     /// A child is spawned.
@@ -80,7 +87,7 @@ impl Children {
 
     /// Waits for all children, unless interrupted.
     fn join(&self) {
-        while self.running.get() > 0 {
+        while self.may_run() {
             self.owner.wait("scope", (), None);
         }
     }
@@ -88,7 +95,7 @@ impl Children {
     /// Waits for all children whatever comes.
     fn join_uninterruptible(&self) {
         let wait = || {
-            while self.running.get() > 0 {
+            while self.may_run() {
                 self.owner.wait_uninterruptible("scope", ());
             }
         };
@@ -127,8 +134,10 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    let hub = hub();
     let children = Rc::new(Children {
-        serial: hub().next_serial(),
+        hub: hub.serial,
+        serial: hub.next_serial(),
         running: Cell::new(0),
         panicked: Cell::new(false),
         doomed: Cell::new(false),
@@ -140,7 +149,7 @@ where
         Ok(_) => panic::catch_unwind(AssertUnwindSafe(|| children.join())),
         Err(_) => Ok(()),
     };
-    if children.running.get() > 0 {
+    if children.may_run() {
         children.kill();
         children.join_uninterruptible();
     }
