@@ -9,6 +9,7 @@
 
 mod async_result;
 mod barrier;
+pub mod channel;
 mod condvar;
 mod event;
 mod group;
