@@ -9,10 +9,13 @@
 
 mod async_result;
 mod barrier;
+pub mod channel;
 mod condvar;
 mod event;
+mod group;
 mod limit;
 mod mutex;
+mod pool;
 mod queue;
 mod reentrant_lock;
 mod rwlock;
@@ -22,7 +25,9 @@ pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
+pub use group::Group;
 pub use mutex::{Mutex, MutexGuard};
+pub use pool::{Imap, ImapUnordered, Pool};
 pub use queue::{
     Closed, GetTimeoutError, Iter, LifoQueue, PriorityQueue, PutTimeoutError, Queue, TryGetError, TryPutError,
 };

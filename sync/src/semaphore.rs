@@ -68,7 +68,7 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn acquire(&self) -> Permit<'_> {
-        self.take();
+        self.take("Semaphore::acquire");
         Permit { semaphore: self }
     }
 
@@ -115,8 +115,7 @@ impl Semaphore {
     /// assert_eq!(semaphore.available_permits(), 1);
     /// ```
     pub fn acquire_owned(self: &Rc<Self>) -> OwnedPermit {
-        self.take();
-        OwnedPermit { semaphore: Some(self.clone()) }
+        self.acquire_owned_for("Semaphore::acquire_owned")
     }
 
     /// As [`try_acquire`](Semaphore::try_acquire), with a permit that keeps the semaphore alive.
@@ -182,11 +181,22 @@ impl Semaphore {
         }
     }
 
+    /// As `acquire_owned`, in a call that reports name `call`.
+    pub(crate) fn acquire_owned_for(self: &Rc<Self>, call: &'static str) -> OwnedPermit {
+        self.take(call);
+        OwnedPermit { semaphore: Some(self.clone()) }
+    }
+
+    /// How many wait.
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters.len() + self.watchers.len()
+    }
+
     /// Takes a permit.
     #[inline]
-    fn take(&self) {
+    fn take(&self, call: &'static str) {
         if !self.try_take() {
-            self.waiters.wait("Semaphore::acquire", (), None);
+            self.waiters.wait(call, (), None);
         }
     }
 
@@ -224,10 +234,7 @@ impl Semaphore {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore")
-            .field("permits", &self.permits.get())
-            .field("waiters", &(self.waiters.len() + self.watchers.len()))
-            .finish()
+        f.debug_struct("Semaphore").field("permits", &self.permits.get()).field("waiters", &self.waiters()).finish()
     }
 }
 
