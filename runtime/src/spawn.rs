@@ -224,7 +224,7 @@ where
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
     hub.push_ready(slot);
-    if packet.children.as_ref().is_some_and(|children| children.doomed()) {
+    if packet.children.get().is_some_and(|children| children.doomed()) {
         hub.kill(slot);
     }
     Ok(packet)
