@@ -72,8 +72,9 @@ impl Execution {
         // before it has returned (`Drop` below leaks it), and then its stack is never reused.
         let suspended = unsafe { Coroutine::with_stack_unchecked(stack, first) };
         // SAFETY: the slot is vacant, so no reference into the cell exists: `resume` makes the
-        // only other ones, and only for a slot that has been started.
-        unsafe { *self.suspended.get() = Some(suspended) };
+        // only other ones, and only for a slot that has been started. For the same reason the cell
+        // holds nothing that the write would have to drop.
+        unsafe { self.suspended.get().write(Some(suspended)) };
     }
 
     /// Runs the greenlet until it suspends itself (`None`) or has returned (its stack).

@@ -51,9 +51,11 @@ impl Hub {
         self.kill_all();
         while self.live.get() > 0 {
             // Woken whenever a greenlet ends or is spawned.
+            self.closing.set(true);
             self.closers.wait_uninterruptible("run", ());
             self.kill_all();
         }
+        self.closing.set(false);
     }
 
     /// Kills every greenlet and lets them run as long as any is ready; never waits for anything

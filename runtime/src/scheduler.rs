@@ -100,6 +100,8 @@ pub(crate) struct Hub {
     pub(crate) live: Cell<usize>,
     /// Waits for `live` to change: `run`.
     pub(crate) closers: WaitQueue,
+    /// Whether `run` may wait there.
+    pub(crate) closing: Cell<bool>,
     /// The ready queue's first.
     head: Cell<Option<&'static Slot>>,
     /// The ready queue's last.
@@ -133,6 +135,7 @@ impl Hub {
             stacks: StackPool::new(),
             live: Cell::new(0),
             closers: WaitQueue::new(),
+            closing: Cell::new(false),
             head: Cell::new(None),
             tail: Cell::new(None),
             current: Cell::new(None),
@@ -286,7 +289,9 @@ impl Hub {
         slot.token.set(false);
         slot.scope.set(0);
         slot.interrupts.reset();
-        slot.name.take();
+        if slot.name.borrow().is_some() {
+            slot.name.take();
+        }
         self.stacks.give(stack);
         self.table.give(slot);
         self.live.set(self.live.get() - 1);
@@ -296,7 +301,7 @@ impl Hub {
     /// Tells `run`, if it waits, that a greenlet was spawned or has ended.
     #[inline]
     pub(crate) fn wake_closers(&self) {
-        if !self.closers.is_empty() {
+        if self.closing.get() {
             self.closers.wake_all();
         }
     }

@@ -252,12 +252,12 @@ impl<T> ScopedGreenlet<'_, T> {
 
     /// The greenlet's id.
     pub fn id(&self) -> GreenletId {
-        GreenletId(self.packet.key.id)
+        GreenletId(self.packet.id())
     }
 
     /// The name given to `Builder::name`.
     pub fn name(&self) -> Option<&str> {
-        self.packet.name.as_deref()
+        self.packet.name()
     }
 
     /// What the handle shares with the greenlet.

@@ -218,12 +218,13 @@ where
         slot.scope.set(children.serial());
     }
     let key = GreenletKey { hub: hub.serial, slot: slot.index, id };
-    let packet = Rc::new(Packet::new(key, plan.name, plan.site, plan.children));
+    let packet = Packet::new(key, plan.site);
+    packet.describe(plan.name, plan.children);
     launch(slot, stack, Main { f, packet: packet.clone(), slot });
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
     hub.push_ready(slot);
-    if packet.children.as_ref().is_some_and(|children| children.doomed()) {
+    if packet.children.get().is_some_and(|children| children.doomed()) {
         hub.kill(slot);
     }
     Ok(packet)
@@ -259,24 +260,34 @@ where
             // The value must be dropped where a panic of its destructor is caught too.
             let _ = discard(std::mem::replace(&mut result, Err(error)));
         }
-        let children = packet.children.clone();
-        let hub = packet.key.hub;
+        let children = packet.children.get().cloned();
+        let hub = packet.hub;
         let panicked = result.as_ref().is_err_and(JoinError::is_panic);
         packet.finish(result);
-        // The last reference: drops the value, and perhaps what it borrows is used by its destructor.
-        if let Err(error) = discard(packet)
-            && error.is_panic()
-        {
-            match &children {
-                Some(children) => children.report_panic(),
-                None => eprintln!("sward: the result of a detached greenlet panicked when dropped: {error}"),
-            }
+        if Rc::strong_count(&packet) > 1 {
+            drop(packet);
+        } else {
+            discard_packet(packet);
         }
         if hub::existing().is_none_or(|here| here.serial != hub) {
             exit_forked_child(panicked);
         }
         if let Some(children) = children {
             children.leave();
+        }
+    }
+}
+
+/// Drops the result of a greenlet whose handle is gone: its destructor is the user's, and may panic.
+#[inline(never)]
+fn discard_packet<T>(packet: Rc<Packet<T>>) {
+    let children = packet.children.get().cloned();
+    if let Err(error) = discard(packet)
+        && error.is_panic()
+    {
+        match &children {
+            Some(children) => children.report_panic(),
+            None => eprintln!("sward: the result of a detached greenlet panicked when dropped: {error}"),
         }
     }
 }

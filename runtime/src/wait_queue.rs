@@ -106,9 +106,10 @@ impl<T> Inner<T> {
     fn push(&mut self, key: WaitKey, value: T) -> u32 {
         let node = Node { key, value, woken: false, listed: true, prev: self.tail, next: NIL };
         let index = self.nodes.insert(node);
-        match self.nodes.get_mut(self.tail) {
-            Some(last) => last.next = index,
-            None => self.head = index,
+        if self.tail == NIL {
+            self.head = index;
+        } else if let Some(last) = self.nodes.get_mut(self.tail) {
+            last.next = index;
         }
         self.tail = index;
         index
@@ -145,17 +146,30 @@ impl<T> Inner<T> {
         None
     }
 
-    /// Takes the first waiter that still waits off the list and makes it ready.
+    /// Takes the first waiter off the list and makes it ready; its index if it still waited.
+    #[inline]
+    fn wake_head(&mut self) -> Option<u32> {
+        let index = self.head;
+        let node = self.nodes.get_mut(index)?;
+        // `hub::wake` only queues: nothing else can touch the queue meanwhile.
+        node.woken = hub::wake(node.key, Reason::Unparked);
+        node.listed = false;
+        let woken = node.woken.then_some(index);
+        self.head = node.next;
+        if self.head == NIL {
+            self.tail = NIL;
+        } else if let Some(head) = self.nodes.get_mut(self.head) {
+            head.prev = NIL;
+        }
+        woken
+    }
+
+    /// Makes the first waiter ready that still waits.
     #[inline]
     fn wake_first(&mut self) -> Option<&mut Node<T>> {
         while self.head != NIL {
-            let index = self.head;
-            self.unlink(index);
-            // `hub::wake` only queues: nothing else can touch the node meanwhile.
-            if self.nodes.get_mut(index).is_some_and(|node| hub::wake(node.key, Reason::Unparked)) {
-                let node = self.nodes.get_mut(index)?;
-                node.woken = true;
-                return Some(node);
+            if let Some(index) = self.wake_head() {
+                return self.nodes.get_mut(index);
             }
         }
         None
@@ -240,7 +254,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// The body of both.
-    #[inline]
+    #[inline(always)]
     fn wait_in(&self, mode: Mode, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
         if !park::can_park() {
             return match deadline {
@@ -275,8 +289,8 @@ impl<T> WaitQueue<T> {
     pub fn wake_all(&self) -> usize {
         let mut inner = self.inner.borrow_mut();
         let mut woken = 0;
-        while inner.wake_first().is_some() {
-            woken += 1;
+        while inner.head != NIL {
+            woken += usize::from(inner.wake_head().is_some());
         }
         woken
     }

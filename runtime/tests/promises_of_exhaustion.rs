@@ -45,7 +45,9 @@ fn a_hub_without_a_poller_sleeps_spawns_and_is_woken_from_outside() {
         sward::sleep(Duration::from_millis(1));
         let limit = Some(std::time::Instant::now() + FOREVER);
         assert_eq!(source.read_with("test", limit, |mut stream| stream.read(&mut [0; 8])).unwrap(), 1);
-        assert!(source.read_with("test", Some(std::time::Instant::now() + SHORT), |mut s| s.read(&mut [0; 8])).is_err());
+        assert!(
+            source.read_with("test", Some(std::time::Instant::now() + SHORT), |mut s| s.read(&mut [0; 8])).is_err()
+        );
     });
     assert!(output.status.success(), "{:#?}", support::stderr_lines(&output));
     let _ = watchdog;

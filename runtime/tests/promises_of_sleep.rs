@@ -54,8 +54,7 @@ fn sleepers_wake_in_the_order_of_their_deadlines_and_equal_ones_in_that_of_their
 #[test]
 fn nothing_and_the_past_are_a_yield() {
     let _watchdog = watchdog();
-    let yields: [fn(); 3] =
-        [|| sward::sleep(Duration::ZERO), || sward::sleep_until(Instant::now()), sward::yield_now];
+    let yields: [fn(); 3] = [|| sward::sleep(Duration::ZERO), || sward::sleep_until(Instant::now()), sward::yield_now];
     for yields in yields {
         let ran = Flag::new();
         let theirs = ran.clone();

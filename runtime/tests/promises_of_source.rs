@@ -228,7 +228,9 @@ fn wait_readable_and_wait_writable_wait_for_events() {
         let limit = Some(Instant::now() + SHORT);
         loop {
             match source.wait_readable(limit) {
-                Ok(()) => assert!((&*source.get_ref()).read(&mut buffer).is_err(), "tried first, so it may be wrong once"),
+                Ok(()) => {
+                    assert!((&*source.get_ref()).read(&mut buffer).is_err(), "tried first, so it may be wrong once")
+                }
                 Err(error) => break assert_eq!(error.kind(), ErrorKind::TimedOut),
             }
         }
@@ -329,7 +331,8 @@ fn more_ready_sources_than_the_poller_reports_at_once_are_all_served() {
     let _watchdog = watchdog();
     let pairs: Vec<_> = (0..400).map(|_| pair()).collect();
     let (sources, peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let readers: Vec<_> = sources.into_iter().map(|source| sward::spawn(move || read::<8>(&source, None).unwrap())).collect();
+    let readers: Vec<_> =
+        sources.into_iter().map(|source| sward::spawn(move || read::<8>(&source, None).unwrap())).collect();
     sward::yield_now();
     for mut peer in &peers {
         peer.write_all(b"x").unwrap();

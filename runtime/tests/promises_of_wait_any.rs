@@ -89,7 +89,8 @@ fn scoped_greenlets_are_waitable() {
 #[test]
 fn a_thousand_objects_are_waited_for_at_once() {
     let _watchdog = watchdog();
-    let greenlets: Vec<_> = (0..1000).map(|n| sward::spawn(move || sward::sleep(if n == 700 { SHORT } else { FOREVER }))).collect();
+    let greenlets: Vec<_> =
+        (0..1000).map(|n| sward::spawn(move || sward::sleep(if n == 700 { SHORT } else { FOREVER }))).collect();
     let objects: Vec<&dyn Waitable> = greenlets.iter().map(|greenlet| greenlet as &dyn Waitable).collect();
     assert_eq!(wait_any(&objects), 700);
     greenlets.iter().for_each(sward::Greenlet::kill);
