@@ -4,7 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{iter, option, slice, vec};
 
-use sward_runtime::offload;
+use sward_runtime::lowlevel::{ThreadPool, offload_to};
+
+/// The threads that look names up: not those of `offload`, so that a resolver that does not answer
+/// keeps nobody else waiting.
+static LOOKUPS: ThreadPool = ThreadPool::new("sward-dns", 16);
 
 /// What can be turned into socket addresses; the shape and the implementations are those of
 /// [`std::net::ToSocketAddrs`].
@@ -49,7 +53,7 @@ pub(crate) fn each_addr<R>(addr: impl ToSocketAddrs, mut f: impl FnMut(&SocketAd
 /// Looks a name up on the pool.
 fn look_up(host: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let host = host.to_owned();
-    offload(move || std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)))
+    offload_to(&LOOKUPS, "lookup", move || std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)))
 }
 
 /// Types that are one address.

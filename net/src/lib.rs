@@ -6,8 +6,14 @@
 
 #[macro_use]
 mod delegate;
+mod accept;
 mod addr;
+mod control;
+mod handlers;
 pub mod io;
+mod server;
+mod server_threads;
+pub mod signal;
 mod tcp;
 mod udp;
 mod unix;
@@ -17,7 +23,11 @@ mod wait;
 #[doc(no_inline)]
 pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+pub use accept::Accept;
 pub use addr::ToSocketAddrs;
+pub use control::ServerHandle;
+pub use server::Server;
+pub use server_threads::ServerThreads;
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixIncoming, UnixListener, UnixStream};
