@@ -41,18 +41,33 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// A clock that steps every few milliseconds and is read in a few nanoseconds (`clock_gettime(2)`,
-/// `CLOCK_MONOTONIC_COARSE`); only that it has stepped is of interest.
+/// `CLOCK_MONOTONIC_COARSE`); only that it has stepped is of interest. Where the kernel ticks too
+/// slowly for the promise of 5 ms (100 Hz), the ordinary clock in milliseconds.
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn coarse_tick() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    now.tv_nsec as u64
+    use rustix::time::{ClockId, clock_getres, clock_gettime};
+    use std::sync::OnceLock;
+
+    static FAST_ENOUGH: OnceLock<bool> = OnceLock::new();
+    let fast_enough = *FAST_ENOUGH.get_or_init(|| {
+        let tick = clock_getres(ClockId::MonotonicCoarse);
+        tick.tv_sec == 0 && tick.tv_nsec <= 4_100_000
+    });
+    if fast_enough { clock_gettime(ClockId::MonotonicCoarse).tv_nsec as u64 } else { milliseconds() }
 }
 
-/// Where there is no coarse clock: milliseconds of the ordinary one.
+/// Where there is no coarse clock.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn coarse_tick() -> u64 {
+    milliseconds()
+}
+
+/// Milliseconds of the ordinary clock.
+#[cold]
+fn milliseconds() -> u64 {
     use std::sync::OnceLock;
+
     static BASE: OnceLock<Instant> = OnceLock::new();
     BASE.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
