@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::Range;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_long, c_void, iovec};
 
@@ -30,8 +31,8 @@ pub(super) fn refuse_huge_pages(range: Range<usize>) {
     unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_NOHUGEPAGE) };
 }
 
-/// Makes every access to `ranges` fault. Returns how many of them, counted from the first, were
-/// done; fewer than all only with an error.
+/// Makes every access to `ranges` fault. On failure tells how many of them, counted from the first,
+/// were done.
 ///
 /// # Safety
 ///
@@ -64,16 +65,8 @@ pub(super) fn map_limit() -> Option<usize> {
 ///
 /// As for `madvise(2)` with this advice on each of the ranges.
 unsafe fn advise(ranges: &[Range<usize>], advice: c_int) -> Result<(), (usize, io::Error)> {
-    debug_assert!(ranges.len() <= BATCH);
-    let mut vectors = [iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
-    for (vector, range) in vectors.iter_mut().zip(ranges) {
-        *vector = iovec { iov_base: range.start as *mut c_void, iov_len: range.len() };
-    }
-    // SAFETY: the vectors are initialised and outlive the call, which writes to none of our memory
-    // but as the advice says, for which the caller vouches. An older kernel, or a sandbox, refuses.
-    let advised: c_long =
-        unsafe { libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, vectors.as_ptr(), ranges.len(), advice, 0) };
-    let mut left = usize::try_from(advised).unwrap_or(0);
+    // SAFETY: the caller's promise.
+    let mut left = unsafe { advise_at_once(ranges, advice) };
     for (done, range) in ranges.iter().enumerate() {
         if left >= range.len() {
             left -= range.len();
@@ -85,4 +78,33 @@ unsafe fn advise(ranges: &[Range<usize>], advice: c_int) -> Result<(), (usize, i
         }
     }
     Ok(())
+}
+
+/// Gives one piece of advice for many ranges in one call. Tells how many bytes, counted from the
+/// first range, were done: none on an older kernel, in a sandbox, and under Valgrind.
+///
+/// # Safety
+///
+/// As for `advise`.
+unsafe fn advise_at_once(ranges: &[Range<usize>], advice: c_int) -> usize {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+
+    debug_assert!(ranges.len() <= BATCH);
+    if REFUSED.load(Ordering::Relaxed) {
+        return 0;
+    }
+    let mut vectors = [iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+    for (vector, range) in vectors.iter_mut().zip(ranges) {
+        *vector = iovec { iov_base: range.start as *mut c_void, iov_len: range.len() };
+    }
+    // SAFETY: the vectors are initialised and outlive the call, which changes no memory but as the
+    // advice says, for which the caller vouches.
+    let advised: c_long =
+        unsafe { libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, vectors.as_ptr(), ranges.len(), advice, 0) };
+    usize::try_from(advised).unwrap_or_else(|_| {
+        let error = io::Error::last_os_error().raw_os_error();
+        let for_good = [libc::ENOSYS, libc::EBADF, libc::EPERM].map(Some).contains(&error);
+        REFUSED.fetch_or(for_good, Ordering::Relaxed);
+        0
+    })
 }

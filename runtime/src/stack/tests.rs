@@ -429,11 +429,15 @@ fn recursion_to_just_above_the_guard_works() {
 }
 
 #[test]
-fn the_smallest_stack_is_enough_for_a_panic() {
-    let pool = pool(Guards::Markers);
-    let stack = pool.take(Some(0)).unwrap();
-    let mut run: Coroutine<(), (), bool, Stack> = Coroutine::with_stack(stack, |_, ()| {
-        panic::catch_unwind(|| panic!("in a small stack: {}", std::hint::black_box(1))).is_err()
+fn the_smallest_stack_is_enough_for_a_panic_with_a_backtrace() {
+    let path = concat!(module_path!(), "::the_smallest_stack_is_enough_for_a_panic_with_a_backtrace");
+    let outcome = in_own_process(path, &[("RUST_BACKTRACE", "full")], || {
+        let pool = pool(Guards::Markers);
+        let mut run: Coroutine<(), (), bool, Stack> =
+            Coroutine::with_stack(pool.take(Some(0)).unwrap(), |_, ()| panic::catch_unwind(|| panic!("here")).is_err());
+        assert!(matches!(run.resume(()), CoroutineResult::Return(true)));
     });
-    assert!(matches!(run.resume(()), CoroutineResult::Return(true)));
+    let Some(outcome) = outcome else { return };
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("stack backtrace:"), "{}", outcome.stderr);
 }

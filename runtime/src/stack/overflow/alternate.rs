@@ -8,7 +8,7 @@ use libc::{c_void, stack_t};
 use super::super::os;
 
 /// Bytes of a signal stack. std's has a few pages, enough for its message; looking up the names in a
-/// backtrace took XXX bytes. Untouched memory costs nothing.
+/// backtrace took 44 KiB in a debug build. Untouched memory costs nothing.
 const SIZE: usize = 256 << 10;
 
 /// A signal stack for this thread that is large enough for a report. Dropping it puts the former one
