@@ -29,7 +29,8 @@ fn an_idle_hub_makes_no_system_calls() {
     let _ = std::fs::remove_file(&log);
     // The idle second lies between two writes that only this test makes.
     let lines: Vec<_> = trace.lines().collect();
-    let at = |mark: &str| lines.iter().position(|line| line.contains(mark)).unwrap_or_else(|| panic!("{mark}: {trace}"));
+    let at =
+        |mark: &str| lines.iter().position(|line| line.contains(mark)).unwrap_or_else(|| panic!("{mark}: {trace}"));
     let between = &lines[at("\"idle begins") + 1..at("\"idle ends")];
     println!("{}", between.join("\n"));
     // To set the alarm, to ask whether something is there, to sleep, to wake; not one per millisecond.
