@@ -1,4 +1,6 @@
-//! Promises about large numbers; built for release, where they take seconds. See the feature `heavy`.
+//! Promises about large numbers; only there in a release build, where they take seconds. See the feature `heavy`.
+
+#![cfg(not(debug_assertions))]
 
 mod support;
 

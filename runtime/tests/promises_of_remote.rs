@@ -203,6 +203,7 @@ fn captures_are_dropped_before_the_join_of_a_killed_greenlet_returns() {
     struct Slow(Arc<AtomicBool>);
     impl Drop for Slow {
         fn drop(&mut self) {
+            assert_ne!(sward::current().id().to_string(), "0", "dropped in the greenlet, where it may block");
             std::thread::sleep(SHORT);
             self.0.store(true, SeqCst);
         }
