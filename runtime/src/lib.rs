@@ -5,6 +5,8 @@
 mod alarm;
 mod block_on;
 mod clock;
+#[cfg(doctest)]
+mod compile_fail;
 mod current;
 mod fork;
 mod gate;

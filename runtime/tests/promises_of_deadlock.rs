@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use support::{FOREVER, SHORT, message, watchdog};
+use support::{SHORT, message, watchdog};
 use sward::lowlevel::{RemoteUnparker, Unparker, WaitQueue, park};
 
 /// The message of the deadlock that `f` runs into.
@@ -18,6 +18,11 @@ fn deadlock(f: impl FnOnce()) -> String {
     let text = message(&*caught);
     assert!(text.contains("deadlock"), "{text}");
     text
+}
+
+/// Parks until nothing can wake it.
+fn park_for_ever() {
+    park(None);
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn the_report_names_every_parked_greenlet_its_spawn_site_and_what_it_waits_for()
 fn the_hub_stays_usable_and_finds_the_next_one() {
     let _watchdog = watchdog();
     for _ in 0..3 {
-        deadlock(|| drop(park(None)));
+        deadlock(park_for_ever);
         assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
         sward::sleep(SHORT);
     }
@@ -84,13 +89,13 @@ fn a_live_handle_waker_or_remote_greenlet_is_no_deadlock_and_dropping_the_last_o
     ];
     for dropper in droppers {
         let thread = dropper();
-        deadlock(|| drop(park(None)));
+        deadlock(park_for_ever);
         thread.join().unwrap();
     }
     let remote = sward::handle().spawn(|| ());
     sward::sleep(SHORT);
     let thread = drop_later(remote);
-    deadlock(|| drop(park(None)));
+    deadlock(park_for_ever);
     thread.join().unwrap();
 }
 
@@ -168,7 +173,6 @@ fn a_greenlet_that_waits_for_ever_is_no_error_while_the_root_does_not() {
     deadlock(|| parked.wait());
     parked.kill();
     assert!(parked.join().unwrap_err().is_killed());
-    let _ = FOREVER;
 }
 
 #[test]
@@ -187,4 +191,18 @@ fn a_ring_of_joins_is_reported() {
     assert_eq!(text.matches("Greenlet::wait").count(), 2, "{text}");
     held.as_ref().unwrap().kill();
     held.as_ref().unwrap().wait();
+}
+
+#[test]
+fn a_source_that_is_gone_hides_no_deadlock() {
+    let _watchdog = watchdog();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // A copy keeps the file open, so the kernel does not forget it by itself.
+    let _copy = ours.try_clone().unwrap();
+    let source = sward::lowlevel::Source::new(ours);
+    let _ = source.wait_readable(None);
+    assert!(source.wait_readable(Some(std::time::Instant::now() + SHORT)).is_err());
+    drop(source);
+    drop(theirs);
+    deadlock(park_for_ever);
 }

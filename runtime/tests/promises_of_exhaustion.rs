@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use support::{FOREVER, SHORT, watchdog};
+use support::{FOREVER, SHORT};
 use sward::lowlevel::Source;
 
 /// Takes every file descriptor that is left.
@@ -50,5 +50,4 @@ fn a_hub_without_a_poller_sleeps_spawns_and_is_woken_from_outside() {
         );
     });
     assert!(output.status.success(), "{:#?}", support::stderr_lines(&output));
-    let _ = watchdog;
 }

@@ -166,7 +166,12 @@ fn waiters_are_woken_first_in_first_out() {
 #[test]
 fn an_unpark_of_a_finished_greenlet_does_not_reach_the_next_one_in_its_slot() {
     let _watchdog = watchdog();
-    let first = sward::spawn(Unparker::current).join().unwrap();
+    let first = sward::spawn(|| {
+        // A token that is not used up.
+        Unparker::current().unpark();
+        Unparker::current()
+    });
+    let first = first.join().unwrap();
     let second = sward::spawn(|| park(Some(Instant::now() + SHORT)));
     first.unpark();
     sward::yield_now();

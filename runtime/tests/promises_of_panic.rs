@@ -181,11 +181,11 @@ fn a_wait_that_only_another_greenlet_could_end_aborts_and_names_the_call() {
     const NAME: &str = "a_wait_that_only_another_greenlet_could_end_aborts_and_names_the_call";
     const WHICH: &str = "SWARD_TEST_CALL";
     let calls: [(&str, fn()); 8] = [
-        ("Lock::lock", || drop(WaitQueue::<()>::new().wait("Lock::lock", (), None))),
+        ("Lock::lock", || _ = WaitQueue::<()>::new().wait("Lock::lock", (), None)),
         ("Greenlet::join", || drop(sward::spawn(|| ()).join())),
         ("Greenlet::wait", || sward::spawn(|| ()).wait()),
-        ("wait_any", || drop(sward::wait_any(&[&sward::spawn(|| ())]))),
-        ("park", || drop(park(None))),
+        ("wait_any", || _ = sward::wait_any(&[&sward::spawn(|| ())])),
+        ("park", || _ = park(None)),
         ("block_on", || sward::block_on(std::future::pending())),
         ("RemoteGreenlet::join", || drop(sward::handle().spawn(|| ()).join())),
         ("scope", || sward::scope(|scope| drop(scope.spawn(|| ())))),

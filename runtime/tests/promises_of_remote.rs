@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -203,6 +203,7 @@ fn captures_are_dropped_before_the_join_of_a_killed_greenlet_returns() {
     struct Slow(Arc<AtomicBool>);
     impl Drop for Slow {
         fn drop(&mut self) {
+            assert_ne!(sward::current().id().to_string(), "0", "dropped in the greenlet, where it may block");
             std::thread::sleep(SHORT);
             self.0.store(true, SeqCst);
         }

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use support::{FOREVER, Flag, Log, SHORT, watchdog};
+use support::{Flag, Log, SHORT, watchdog};
 
 #[test]
 fn a_sleep_is_never_early() {
@@ -172,5 +172,4 @@ fn ten_thousand_sleepers_of_one_time_wake_together() {
     sward::join_all(greenlets);
     assert!(begin.elapsed() >= SHORT * 10);
     assert_eq!(*woken.borrow(), 10_000);
-    let _ = FOREVER;
 }

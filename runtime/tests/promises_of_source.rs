@@ -124,22 +124,26 @@ fn several_readers_take_turns_first_in_first_out() {
 }
 
 #[test]
-fn a_reader_that_comes_when_others_wait_does_not_barge_in() {
+fn a_reader_that_comes_when_the_turn_was_handed_over_does_not_barge_in() {
     let _watchdog = watchdog();
     let (log, (source, mut peer)) = (Log::new(), pair());
-    let source = Rc::new(source);
-    let spawn = |n: u8| {
-        let (log, source) = (log.clone(), source.clone());
+    let (source, first_has_read) = (Rc::new(source), Flag::new());
+    let spawn = |n: u8, after: Option<Flag>| {
+        let (log, source, first_has_read) = (log.clone(), source.clone(), first_has_read.clone());
         sward::spawn(move || {
+            // Always ready, so it runs between the hand-over and the second reader.
+            while after.as_ref().is_some_and(|flag| !flag.is_raised()) {
+                sward::yield_now();
+            }
             let byte = read::<1>(&source, None).unwrap();
+            first_has_read.raise();
             log.add(format_args!("{n}{}", byte[0] as char));
         })
     };
-    let (first, second) = (spawn(1), spawn(2));
+    let readers = [spawn(1, None), spawn(2, None), spawn(3, Some(first_has_read.clone()))];
     sward::yield_now();
     peer.write_all(b"abc").unwrap();
-    let third = spawn(3);
-    sward::join_all([first, second, third]);
+    sward::join_all(readers);
     assert_eq!(log.take(), "1a 2b 3c");
 }
 

@@ -278,7 +278,7 @@ fn a_panic_out_of_a_shield_restores_what_was() {
 #[test]
 fn yield_and_sleep_raise_what_came_meanwhile() {
     let _watchdog = watchdog();
-    for blocking in [yield_now as fn(), || sleep(SHORT), || drop(shield(|| sleep(SHORT)))] {
+    for blocking in [yield_now as fn(), || sleep(SHORT), || shield(|| sleep(SHORT))] {
         let behind = Flag::new();
         let theirs = behind.clone();
         let greenlet = sward::spawn(move || {
