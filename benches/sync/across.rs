@@ -8,19 +8,19 @@ use sward::sync::channel;
 /// The functions for one kind of channel.
 macro_rules! rows {
     ($channel:ident: $unbounded:ident $bounded:ident $ping_pong:ident $rendezvous:ident) => {
-        pub fn $unbounded(count: u64) -> Duration {
+        pub(crate) fn $unbounded(count: u64) -> Duration {
             stream!(count, $channel::unbounded())
         }
 
-        pub fn $bounded(count: u64) -> Duration {
+        pub(crate) fn $bounded(count: u64) -> Duration {
             stream!(count, $channel::bounded(1024))
         }
 
-        pub fn $rendezvous(count: u64) -> Duration {
+        pub(crate) fn $rendezvous(count: u64) -> Duration {
             stream!(count, $channel::bounded(0))
         }
 
-        pub fn $ping_pong(count: u64) -> Duration {
+        pub(crate) fn $ping_pong(count: u64) -> Duration {
             let ((tx, there), (back, rx)) = ($channel::bounded(1), $channel::bounded(1));
             let echo = thread::spawn(move || there.iter().for_each(|n: u64| back.send(n).unwrap()));
             let start = Instant::now();

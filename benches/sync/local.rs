@@ -18,7 +18,7 @@ fn timed(body: impl FnOnce() + 'static) -> Duration {
 }
 
 /// Times it.
-pub fn mutex(count: u64) -> Duration {
+pub(crate) fn mutex(count: u64) -> Duration {
     timed(move || {
         let mutex = black_box(Mutex::new(0_u64));
         for _ in 0..count {
@@ -29,7 +29,7 @@ pub fn mutex(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn semaphore(count: u64) -> Duration {
+pub(crate) fn semaphore(count: u64) -> Duration {
     timed(move || {
         let semaphore = black_box(Semaphore::new(1));
         for _ in 0..count {
@@ -39,7 +39,7 @@ pub fn semaphore(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn rwlock(count: u64) -> Duration {
+pub(crate) fn rwlock(count: u64) -> Duration {
     timed(move || {
         let lock = black_box(RwLock::new(0_u64));
         for _ in 0..count {
@@ -49,7 +49,7 @@ pub fn rwlock(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn held_mutex(count: u64) -> Duration {
+pub(crate) fn held_mutex(count: u64) -> Duration {
     let mutex = Mutex::new(0_u64);
     let start = Instant::now();
     scope(|s| {
@@ -67,7 +67,7 @@ pub fn held_mutex(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn ping_pong(count: u64) -> Duration {
+pub(crate) fn ping_pong(count: u64) -> Duration {
     let (there, back) = (Queue::bounded(1), Queue::bounded(1));
     let start = Instant::now();
     scope(|s| {
@@ -88,7 +88,7 @@ pub fn ping_pong(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn stream(count: u64) -> Duration {
+pub(crate) fn stream(count: u64) -> Duration {
     let queue = Queue::bounded(1024);
     let sum = Cell::new(0);
     let start = Instant::now();
@@ -112,7 +112,7 @@ pub fn stream(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn event(count: u64) -> Duration {
+pub(crate) fn event(count: u64) -> Duration {
     let event = Event::new();
     let woken = Cell::new(0);
     let rounds = count / 1000;
@@ -138,7 +138,7 @@ pub fn event(count: u64) -> Duration {
 }
 
 /// Times it.
-pub fn pool(count: u64) -> Duration {
+pub(crate) fn pool(count: u64) -> Duration {
     let pool = Pool::new(100);
     let start = Instant::now();
     for n in 0..count {
