@@ -157,7 +157,7 @@ pub(crate) struct Members {
     next: Cell<u64>,
     /// Who waits for the last one to end.
     joiners: WaitQueue,
-    /// Who, in `kill`, waits for that or for a new one.
+    /// Who, in `kill`, waits for that. While one does, new members are killed at once.
     killers: WaitQueue,
 }
 
@@ -182,10 +182,14 @@ impl Members {
         self.list.borrow_mut().insert(number, Member { killer: None, killed: false });
         let work = Work { f, _ticket: Ticket { members: self.clone(), number } };
         let greenlet = sward_runtime::spawn(move || work.run());
-        if let Some(member) = self.list.borrow_mut().get_mut(&number) {
-            member.killer = Some(Killer::of(&greenlet));
+        // Added while somebody kills: it must not even begin.
+        let killed = !self.killers.is_empty();
+        if killed {
+            greenlet.kill(); // only queues
         }
-        self.killers.wake_all();
+        if let Some(member) = self.list.borrow_mut().get_mut(&number) {
+            *member = Member { killer: Some(Killer::of(&greenlet)), killed };
+        }
         greenlet
     }
 

@@ -44,7 +44,7 @@ pub use self::sender::Sender;
 /// assert!(tx.try_send(2).is_err());
 /// assert_eq!(rx.recv(), Ok(1));
 /// ```
-pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let chan = Arc::new(Chan::new(capacity));
     (Sender::new(chan.clone()), Receiver::new(chan))
 }
@@ -56,6 +56,6 @@ pub fn bounded<T: Send>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// tx.send("hello").unwrap();
 /// assert_eq!(rx.recv(), Ok("hello"));
 /// ```
-pub fn unbounded<T: Send>() -> (Sender<T>, Receiver<T>) {
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     bounded(usize::MAX)
 }

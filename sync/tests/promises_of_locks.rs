@@ -1,0 +1,438 @@
+//! What `Mutex`, `ReentrantLock`, `RwLock`, `Condvar` and `Barrier` promise.
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use support::{EVER, Log, SOON, in_unwinding, limited, settle, started};
+use sward::Greenlet;
+use sward::sync::{Barrier, Condvar, Mutex, ReentrantLock, RwLock};
+
+#[test]
+fn a_mutex_goes_to_its_waiters_in_order() {
+    limited(|| {
+        let mutex = Rc::new(Mutex::new(Vec::new()));
+        let guard = mutex.lock();
+        let waiters: Vec<_> = (0..5)
+            .map(|n| {
+                let mutex = mutex.clone();
+                started(move || mutex.lock().push(n))
+            })
+            .collect();
+        waiters[2].kill();
+        drop(guard);
+        assert!(mutex.try_lock().is_none(), "it is handed over: nobody barges in");
+        sward::join_all(waiters);
+        assert_eq!(*mutex.lock(), [0, 1, 3, 4]);
+    });
+}
+
+#[test]
+fn a_guard_unlocks_however_its_greenlet_ends() {
+    limited(|| {
+        let mutex = Rc::new(Mutex::new(0));
+        let killed = started({
+            let mutex = mutex.clone();
+            move || {
+                let _guard = mutex.lock();
+                sward::sleep(EVER);
+            }
+        });
+        assert!(mutex.lock_timeout(SOON).is_none());
+        killed.kill();
+        *mutex.lock() += 1;
+        let panicked = started({
+            let mutex = mutex.clone();
+            move || {
+                let _guard = mutex.lock();
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(*mutex.lock(), 1, "no poison");
+    });
+}
+
+#[test]
+fn a_killed_new_owner_passes_the_lock_on() {
+    limited(|| {
+        let mutex = Rc::new(Mutex::new(()));
+        let guard = mutex.lock();
+        let log = Log::default();
+        let [first, second] = ["first", "second"].map(|name| {
+            let (mutex, log) = (mutex.clone(), log.clone());
+            started(move || {
+                let _guard = mutex.lock();
+                log.add(name);
+                sward::yield_now();
+                log.add(format!("{name} went on"));
+            })
+        });
+        drop(guard);
+        first.kill(); // it has the lock already
+        assert!(first.join().unwrap_err().is_killed());
+        second.join().unwrap();
+        assert_eq!(log.take(), ["first", "second", "second went on"]);
+    });
+}
+
+#[test]
+fn a_mutex_works_for_unsized_values_and_shows_its_state() {
+    let mutex: Rc<Mutex<[u8]>> = Rc::new(Mutex::new([1, 2, 3]));
+    mutex.lock()[0] = 9;
+    assert_eq!(format!("{mutex:?}"), "Mutex { value: [9, 2, 3], locked: false, waiters: 0 }");
+    let guard = mutex.lock();
+    assert_eq!(format!("{mutex:?}"), "Mutex { value: <locked>, locked: true, waiters: 0 }");
+    assert_eq!(format!("{guard:?}"), "[9, 2, 3]");
+}
+
+#[test]
+fn a_forgotten_guard_leaves_the_value_reachable() {
+    let mut mutex = Mutex::new(1);
+    std::mem::forget(mutex.lock());
+    assert!(mutex.try_lock().is_none());
+    *mutex.get_mut() = 2;
+    assert_eq!(mutex.into_inner(), 2);
+}
+
+#[test]
+fn locks_give_up_in_destructors() {
+    limited(|| {
+        let mutex = Rc::new((Mutex::new(0), RwLock::new(0), ReentrantLock::new(0)));
+        let _guards = (mutex.0.lock(), mutex.1.write(), mutex.2.lock());
+        let mutex = mutex.clone();
+        assert!(in_unwinding(move || {
+            mutex.0.lock_timeout(EVER).is_none()
+                && mutex.1.read_timeout(EVER).is_none()
+                && mutex.2.lock_timeout(EVER).is_none()
+        }));
+    });
+}
+
+#[test]
+fn a_reentrant_lock_is_free_with_its_last_guard() {
+    limited(|| {
+        let lock = Rc::new(ReentrantLock::new(Cell::new(0)));
+        let outer = lock.lock();
+        let inner = lock.lock();
+        let other = started({
+            let lock = lock.clone();
+            move || {
+                assert!(lock.try_lock().is_none());
+                lock.lock().set(1);
+            }
+        });
+        drop(outer);
+        settle();
+        assert_eq!(inner.get(), 0);
+        drop(inner);
+        assert!(lock.try_lock().is_none(), "it is the other's already");
+        other.join().unwrap();
+        assert_eq!(lock.lock().get(), 1);
+        assert!(format!("{lock:?}").contains("owner: None"), "{lock:?}");
+    });
+}
+
+#[test]
+fn a_reentrant_lock_skips_the_killed_and_serves_the_rest() {
+    limited(|| {
+        let (lock, log) = (Rc::new(ReentrantLock::new(())), Log::default());
+        let guard = lock.lock();
+        let waiters: Vec<_> = (0..3)
+            .map(|n| {
+                let (lock, log) = (lock.clone(), log.clone());
+                started(move || {
+                    let _one = lock.lock();
+                    let _two = lock.lock();
+                    sward::yield_now();
+                    log.add(n.to_string());
+                })
+            })
+            .collect();
+        waiters[0].kill();
+        drop(guard);
+        sward::join_all(waiters);
+        assert_eq!(log.take(), ["1", "2"]);
+    });
+}
+
+#[test]
+fn a_waiting_writer_is_not_overtaken_by_later_readers() {
+    limited(|| {
+        let (lock, log) = (Rc::new(RwLock::new(0)), Log::default());
+        let reader = lock.read();
+        let person = |name: &'static str, writes: bool| {
+            let (lock, log) = (lock.clone(), log.clone());
+            started(move || {
+                if writes {
+                    *lock.write() += 1;
+                } else {
+                    let _guard = lock.read();
+                }
+                log.add(name);
+            })
+        };
+        let people = [person("write", true), person("read 1", false), person("read 2", false), person("write 2", true)];
+        assert!(lock.try_read().is_none(), "a writer waits");
+        assert!(lock.read_timeout(SOON).is_none());
+        drop(reader);
+        people.into_iter().for_each(|person| person.join().unwrap());
+        assert_eq!(log.take(), ["write", "read 1", "read 2", "write 2"]);
+        assert_eq!(*lock.read(), 2);
+    });
+}
+
+#[test]
+fn readers_behind_a_writer_that_gives_up_enter_at_once() {
+    limited(|| {
+        for kill in [true, false] {
+            let lock = Rc::new(RwLock::new(0));
+            let _reader = lock.read();
+            let writer = started({
+                let lock = lock.clone();
+                move || lock.write_timeout(if kill { EVER } else { SOON }).is_some()
+            });
+            let second = started({
+                let lock = lock.clone();
+                move || *lock.read()
+            });
+            if kill {
+                writer.kill();
+                assert!(lock.try_read().is_some(), "the line is only the dead's");
+                assert!(writer.join().is_err());
+            } else {
+                assert!(!writer.join().unwrap());
+            }
+            assert_eq!(second.join().unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn three_notify_one_wake_exactly_three_who_queue_for_the_lock() {
+    limited(|| {
+        let shared = Rc::new((Mutex::new(()), Condvar::new()));
+        let log = Log::default();
+        let waiters: Vec<_> = (0..5)
+            .map(|n| {
+                let (shared, log) = (shared.clone(), log.clone());
+                started(move || {
+                    let guard = shared.1.wait(shared.0.lock());
+                    log.add(n.to_string());
+                    sward::yield_now(); // with the lock
+                    log.add(format!("{n} done"));
+                    drop(guard);
+                })
+            })
+            .collect();
+        let guard = shared.0.lock();
+        (0..3).for_each(|_| shared.1.notify_one());
+        settle();
+        assert_eq!(log.take(), [""; 0], "they need the lock");
+        drop(guard);
+        settle();
+        settle();
+        assert_eq!(log.take(), ["0", "0 done", "1", "1 done", "2", "2 done"]);
+        shared.1.notify_all();
+        sward::join_all(waiters);
+        assert_eq!(log.take(), ["3", "3 done", "4", "4 done"]);
+    });
+}
+
+#[test]
+fn a_killed_wait_has_the_lock_again_when_it_unwinds() {
+    limited(|| {
+        let shared = Rc::new((Mutex::new(()), Condvar::new()));
+        let waiter = started({
+            let shared = shared.clone();
+            move || drop(shared.1.wait(shared.0.lock()))
+        });
+        let guard = shared.0.lock();
+        waiter.kill();
+        settle();
+        assert!(!waiter.is_finished(), "it waits for the lock, which nothing interrupts");
+        waiter.kill();
+        settle();
+        assert!(!waiter.is_finished());
+        drop(guard);
+        assert!(waiter.join().unwrap_err().is_killed());
+        assert!(shared.0.try_lock().is_some());
+    });
+}
+
+#[test]
+fn a_timeout_around_a_wait_is_its_timeout() {
+    limited(|| {
+        let (mutex, condvar) = (Mutex::new(0), Condvar::new());
+        let result = sward::timeout(SOON, || *condvar.wait(mutex.lock()));
+        assert_eq!(result, Err(sward::Elapsed));
+        let (guard, result) = condvar.wait_timeout(mutex.lock(), SOON);
+        assert!(result.timed_out());
+        drop(guard);
+        let (guard, result) = condvar.wait_timeout_while(mutex.lock(), EVER, |n| *n > 0);
+        assert!(!result.timed_out());
+        assert!(mutex.try_lock().is_none());
+        drop(guard);
+        assert!(in_unwinding(|| {
+            let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+            let (_guard, result) = condvar.wait_timeout(mutex.lock(), EVER);
+            result.timed_out()
+        }));
+    });
+}
+
+#[test]
+fn a_condition_that_panics_unlocks() {
+    limited(|| {
+        let shared = Rc::new((Mutex::new(()), Condvar::new()));
+        let other = shared.clone();
+        let waiter = sward::spawn(move || {
+            let _guard = shared.1.wait_while(shared.0.lock(), |()| std::panic::resume_unwind(Box::new("on purpose")));
+        });
+        assert!(waiter.join().unwrap_err().is_panic());
+        assert!(other.0.try_lock().is_some());
+    });
+}
+
+#[test]
+fn a_barrier_has_one_leader_each_time() {
+    limited(|| {
+        let barrier = Rc::new(Barrier::new(3));
+        for _ in 0..3 {
+            let all = (0..3).map(|_| {
+                let barrier = barrier.clone();
+                sward::spawn(move || barrier.wait().is_leader())
+            });
+            let leaders: Vec<bool> = sward::join_all(all).into_iter().map(Result::unwrap).collect();
+            assert_eq!(leaders, [false, false, true], "the last to arrive");
+        }
+        assert!(Barrier::new(1).wait().is_leader());
+        assert!(Barrier::new(0).wait().is_leader());
+    });
+}
+
+#[test]
+fn a_killed_greenlet_has_not_arrived_at_the_barrier() {
+    limited(|| {
+        let barrier = Rc::new(Barrier::new(3));
+        let arrive = || {
+            let barrier = barrier.clone();
+            started(move || barrier.wait().is_leader())
+        };
+        let (first, killed) = (arrive(), arrive());
+        killed.kill();
+        let third = arrive();
+        assert!(killed.join().is_err());
+        settle();
+        assert!(!first.is_finished() && !third.is_finished());
+        assert!(barrier.wait().is_leader());
+        assert!(!first.join().unwrap());
+        assert!(!third.join().unwrap());
+    });
+}
+
+/// What may happen to a lock.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Read,
+    Write,
+    /// The nth person ends his wait, or gives up what he has.
+    Kill(usize),
+}
+
+/// What somebody is at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    Waits,
+    Inside,
+    Gone,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// The model: those in line enter from its head as long as they fit.
+    #[test]
+    fn a_rwlock_does_what_the_model_does(
+        steps in proptest::collection::vec(
+            prop_oneof![Just(Step::Read), Just(Step::Write), (0..10_usize).prop_map(Step::Kill)], 1..60)
+    ) {
+        let lock = Rc::new(RwLock::new(()));
+        let mut people: Vec<(Greenlet<()>, bool, Rc<Cell<bool>>)> = Vec::new();
+        let mut model: Vec<Stage> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Read | Step::Write => {
+                    let writes = matches!(step, Step::Write);
+                    let inside = Rc::new(Cell::new(false));
+                    let (lock, flag) = (lock.clone(), inside.clone());
+                    let person = started(move || {
+                        if writes {
+                            let _guard = lock.write();
+                            flag.set(true);
+                            sward::sleep(EVER);
+                        } else {
+                            let _guard = lock.read();
+                            flag.set(true);
+                            sward::sleep(EVER);
+                        }
+                    });
+                    people.push((person, writes, inside));
+                    model.push(Stage::Waits);
+                }
+                Step::Kill(n) if n < people.len() => {
+                    people[n].0.kill();
+                    model[n] = Stage::Gone;
+                    settle();
+                    settle();
+                }
+                Step::Kill(_) => {}
+            }
+            for n in 0..people.len() {
+                let is_inside = |writers: bool| (0..people.len())
+                    .any(|m| model[m] == Stage::Inside && (people[m].1 || !writers));
+                match model[n] {
+                    Stage::Waits if people[n].1 && !is_inside(false) => model[n] = Stage::Inside,
+                    Stage::Waits if !people[n].1 && !is_inside(true) => model[n] = Stage::Inside,
+                    Stage::Waits => break, // nobody overtakes
+                    _ => {}
+                }
+            }
+            for (n, (person, _, inside)) in people.iter().enumerate() {
+                prop_assert_eq!(person.is_finished(), model[n] == Stage::Gone, "{}", n);
+                if model[n] != Stage::Gone {
+                    prop_assert_eq!(inside.get(), model[n] == Stage::Inside, "{}: {:?}", n, model);
+                }
+            }
+        }
+        people.iter().for_each(|person| person.0.kill());
+        settle();
+        settle();
+        prop_assert!(lock.try_write().is_some());
+    }
+}
+
+#[test]
+fn a_lock_freed_in_the_turn_of_the_limit_counts() {
+    limited(|| {
+        let (lock, limit) = (Rc::new(Mutex::new(())), Duration::from_millis(3));
+        let holder = started({
+            let lock = lock.clone();
+            move || {
+                let _guard = lock.lock();
+                sward::sleep(limit);
+            }
+        });
+        let taker = started({
+            let lock = lock.clone();
+            move || lock.lock_timeout(limit).is_some()
+        });
+        std::thread::sleep(2 * limit);
+        holder.join().unwrap();
+        assert!(taker.join().unwrap());
+        assert!(lock.try_lock().is_some());
+    });
+}
