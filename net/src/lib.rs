@@ -11,6 +11,7 @@ mod addr;
 mod control;
 mod handlers;
 pub mod io;
+pub mod process;
 mod server;
 mod server_threads;
 pub mod signal;

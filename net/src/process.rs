@@ -1,0 +1,237 @@
+//! Child processes, as [`std::process`]: pipes and waits block the greenlet and not the hub.
+//!
+//! A child is waited for through a pidfd; no handler for SIGCHLD is installed.
+//!
+//! ```
+//! use sward::process::Command;
+//!
+//! let output = Command::new("echo").arg("hello").output()?;
+//! assert_eq!(output.stdout, b"hello\n");
+//! # std::io::Result::Ok(())
+//! ```
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+#[doc(no_inline)]
+pub use std::process::{CommandArgs, CommandEnvs, ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id};
+
+pub use child::Child;
+pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
+
+mod child;
+mod pipes;
+mod reap;
+
+/// Builds a child process, as [`std::process::Command`].
+///
+/// # Differences from `std::process::Command`
+///
+/// - The child's pipes and waits block the greenlet, not the thread; a `kill` or `timeout` ends
+///   them, and leaves the child running. [`Child::wait_timeout`] is the way to give one a limit.
+/// - `pre_exec` is missing, since it is unsafe: configure std's `Command` and convert it
+///   (`From<std::process::Command>`). `get_resolved_envs`, `groups` and `create_pidfd` are unstable in std.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use sward::process::{Command, Stdio};
+///
+/// let mut child = Command::new("tr").args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+/// child.stdin.take().unwrap().write_all(b"hello")?;
+/// let mut text = String::new();
+/// child.stdout.take().unwrap().read_to_string(&mut text)?;
+/// assert_eq!(text, "HELLO");
+/// assert!(child.wait()?.success());
+/// # std::io::Result::Ok(())
+/// ```
+pub struct Command {
+    /// std's.
+    inner: std::process::Command,
+    /// Whether the user has set stdin, stdout and stderr: `output` has other defaults than `spawn`.
+    is_set: [bool; 3],
+}
+
+/// Methods that pass their arguments on to std's `Command` and return `self`.
+macro_rules! builder {
+    ($($(#[$doc:meta])* $name:ident $(<$($generic:ident: $bound:path),*>)? ($($arg:ident: $type:ty),*);)*) => {$(
+        $(#[$doc])*
+        pub fn $name $(<$($generic: $bound),*>)? (&mut self $(, $arg: $type)*) -> &mut Command {
+            self.inner.$name($($arg),*);
+            self
+        }
+    )*};
+}
+
+impl Command {
+    /// Will run `program`, with this process's environment and working directory.
+    ///
+    /// ```
+    /// assert!(sward::process::Command::new("true").status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn new<S: AsRef<OsStr>>(program: S) -> Command {
+        std::process::Command::new(program).into()
+    }
+
+    builder! {
+        /// Adds an argument.
+        arg<S: AsRef<OsStr>>(arg: S);
+        /// Removes all variables of the environment.
+        env_clear();
+        /// Removes a variable from the environment.
+        env_remove<K: AsRef<OsStr>>(key: K);
+        /// Sets a variable of the environment.
+        env<K: AsRef<OsStr>, V: AsRef<OsStr>>(key: K, value: V);
+        /// Sets the working directory.
+        current_dir<P: AsRef<Path>>(dir: P);
+        /// Sets the user id (`CommandExt::uid`).
+        uid(id: u32);
+        /// Sets the group id (`CommandExt::gid`).
+        gid(id: u32);
+        /// Sets what the program sees as its own name (`CommandExt::arg0`).
+        arg0<S: AsRef<OsStr>>(arg: S);
+        /// Sets the process group, 0 for a new one (`CommandExt::process_group`).
+        process_group(group: i32);
+    }
+
+    /// Adds arguments.
+    pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&mut self, args: I) -> &mut Command {
+        self.inner.args(args);
+        self
+    }
+
+    /// Sets variables of the environment.
+    pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Command
+    where
+        I: IntoIterator<Item = (K, V)>,
+        K: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        self.inner.envs(vars);
+        self
+    }
+
+    /// Sets the child's standard input.
+    pub fn stdin<T: Into<Stdio>>(&mut self, stdin: T) -> &mut Command {
+        self.is_set[0] = true;
+        self.inner.stdin(stdin);
+        self
+    }
+
+    /// Sets the child's standard output.
+    pub fn stdout<T: Into<Stdio>>(&mut self, stdout: T) -> &mut Command {
+        self.is_set[1] = true;
+        self.inner.stdout(stdout);
+        self
+    }
+
+    /// Sets the child's standard error.
+    pub fn stderr<T: Into<Stdio>>(&mut self, stderr: T) -> &mut Command {
+        self.is_set[2] = true;
+        self.inner.stderr(stderr);
+        self
+    }
+
+    /// Starts the child. What is not set otherwise it inherits.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    ///
+    /// ```
+    /// let mut child = sward::process::Command::new("true").spawn()?;
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn spawn(&mut self) -> io::Result<Child> {
+        self.inner.spawn().map(Child::from)
+    }
+
+    /// Runs the child to its end and collects what it writes. Blocks the greenlet.
+    ///
+    /// As in std, standard output and error are captured and standard input is empty, unless set.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    ///
+    /// ```
+    /// let output = sward::process::Command::new("sh").args(["-c", "echo no >&2; exit 3"]).output()?;
+    /// assert_eq!((output.status.code(), &*output.stderr), (Some(3), &b"no\n"[..]));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn output(&mut self) -> io::Result<Output> {
+        let [stdin, stdout, stderr] = self.is_set;
+        if !stdin {
+            self.inner.stdin(Stdio::null());
+        }
+        if !stdout {
+            self.inner.stdout(Stdio::piped());
+        }
+        if !stderr {
+            self.inner.stderr(Stdio::piped());
+        }
+        let child = self.spawn();
+        // What `spawn` and `status` do if nothing is set.
+        if !stdin {
+            self.inner.stdin(Stdio::inherit());
+        }
+        if !stdout {
+            self.inner.stdout(Stdio::inherit());
+        }
+        if !stderr {
+            self.inner.stderr(Stdio::inherit());
+        }
+        child?.wait_with_output()
+    }
+
+    /// Runs the child to its end. What is not set otherwise it inherits. Blocks the greenlet.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn status(&mut self) -> io::Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// Replaces this process by the program (`CommandExt::exec`); returns only if that fails.
+    pub fn exec(&mut self) -> io::Error {
+        self.inner.exec()
+    }
+
+    /// The program.
+    pub fn get_program(&self) -> &OsStr {
+        self.inner.get_program()
+    }
+
+    /// The arguments.
+    pub fn get_args(&self) -> CommandArgs<'_> {
+        self.inner.get_args()
+    }
+
+    /// The variables that were set or removed.
+    pub fn get_envs(&self) -> CommandEnvs<'_> {
+        self.inner.get_envs()
+    }
+
+    /// The working directory, if set.
+    pub fn get_current_dir(&self) -> Option<&Path> {
+        self.inner.get_current_dir()
+    }
+}
+
+/// For `output`, standard input, output and error count as not set.
+impl From<std::process::Command> for Command {
+    fn from(inner: std::process::Command) -> Command {
+        Command { inner, is_set: [false; 3] }
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
