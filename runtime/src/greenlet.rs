@@ -14,10 +14,11 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
-use std::ptr;
+use std::{mem, ptr};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use crate::report;
 use crate::scope::Scope;
 use crate::slot::Slot;
 use crate::spawn::Main;
@@ -66,7 +67,9 @@ impl Execution {
         self.guard.set((guard.end, guard.end - guard.start));
         let first = move |yielder: &Yielder<(), ()>, ()| {
             self.yielder.set(yielder);
+            let end = End;
             main();
+            mem::forget(end);
         };
         // SAFETY: the caller vouches for what `main` borrows; the coroutine is never dropped
         // before it has returned (`Drop` below leaks it), and then its stack is never reused.
@@ -116,12 +119,23 @@ impl Execution {
     }
 }
 
+/// Dropped only if a greenlet's main function unwinds, which must not reach the hub. It takes a
+/// destructor that panics with a payload whose own destructor panics.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        report::line(format_args!("the payload of a panic panicked when it was dropped; aborting"));
+        std::process::abort();
+    }
+}
+
 impl Drop for Execution {
     fn drop(&mut self) {
         // A greenlet that could not be unwound keeps its stack for ever (invariant 8): its frames
         // may be borrowed from, and must neither be dropped here nor see their memory reused.
         if let Some(suspended) = self.suspended.get_mut().take() {
-            std::mem::forget(suspended);
+            mem::forget(suspended);
         }
     }
 }

@@ -142,7 +142,7 @@ impl<T> Greenlet<T> {
             };
             // Out of stacks: the link is dropped, and the ticket with it.
             if let Err(error) = Builder::new().at(site).spawn(run) {
-                eprintln!("sward: a function linked at {site} cannot run: {error}");
+                report::line(format_args!("a function linked at {site} cannot run: {error}"));
             }
         });
         if packet.finished.get() {

@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::hub::{self, hub};
+use crate::report;
 use crate::scheduler::{Due, GreenletKey, Hub};
 use crate::slot::{Mode, Reason, Slot, State};
 use crate::timers::TimerKey;
@@ -47,11 +48,11 @@ pub fn can_park() -> bool {
 #[cold]
 pub(crate) fn abort_in_destructor(call: &str) -> ! {
     let hub = hub();
-    eprintln!(
-        "sward: {call} in a destructor would have to wait for another greenlet while greenlet {} unwinds, \
-         which would never end; aborting",
+    report::line(format_args!(
+        "{call} in a destructor would have to wait for another greenlet while greenlet {} unwinds, which would never \
+         end; aborting",
         hub.describe(hub.current()),
-    );
+    ));
     std::process::abort();
 }
 

@@ -1,6 +1,7 @@
 //! What a greenlet is called in reports, and the deadlock report.
 
 use std::fmt::{self, Write};
+use std::io::{self, Write as _};
 use std::panic::Location;
 
 use crate::scheduler::Hub;
@@ -26,11 +27,16 @@ impl fmt::Display for Description {
     }
 }
 
+/// Writes a line of ours to stderr. Not `eprintln`, which panics when nobody reads it any more.
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("sward: {text}\n").as_bytes());
+}
+
 /// The line for a panic that nobody can see any more: its greenlet's handle is gone.
 #[cold]
 pub(crate) fn unseen_panic(id: u64, name: Option<&str>, site: &Location<'_>) {
     let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
-    eprintln!("sward: greenlet {id}{name} (spawned at {site}) panicked and nobody joined it");
+    line(format_args!("greenlet {id}{name} (spawned at {site}) panicked and nobody joined it"));
 }
 
 impl Hub {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::hub::{self, hub};
 use crate::join::{GreenletId, JoinError, Packet};
+use crate::report;
 use crate::spawn::Builder;
 use crate::wait_queue::WaitQueue;
 
@@ -101,7 +102,7 @@ impl Children {
         };
         if panic::catch_unwind(wait).is_err() {
             // A child that is shielded for ever: it borrows from frames that must not go away.
-            eprintln!("sward: a scope cannot end, since a greenlet in it will never end; aborting");
+            report::line(format_args!("a scope cannot end, since a greenlet in it will never end; aborting"));
             std::process::abort();
         }
     }

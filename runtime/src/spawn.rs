@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::greenlet::{launch, launch_scoped};
 use crate::hub::{self, hub};
 use crate::join::{Greenlet, JoinError, Packet};
+use crate::report;
 use crate::scheduler::GreenletKey;
 use crate::scope::{Children, Scope, ScopedGreenlet};
 use crate::slot::{Mode, Slot};
@@ -282,12 +283,15 @@ where
 #[inline(never)]
 fn discard_packet<T>(packet: Rc<Packet<T>>) {
     let children = packet.children.get().cloned();
+    let (id, site) = (packet.id(), packet.site);
     if let Err(error) = discard(packet)
         && error.is_panic()
     {
         match &children {
             Some(children) => children.report_panic(),
-            None => eprintln!("sward: the result of a detached greenlet panicked when dropped: {error}"),
+            None => report::line(format_args!(
+                "the result of greenlet {id} (spawned at {site}), which nobody joined, panicked when it was dropped"
+            )),
         }
     }
 }

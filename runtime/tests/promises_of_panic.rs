@@ -259,3 +259,54 @@ fn an_interrupt_caught_in_one_greenlet_and_resumed_in_another_ends_that_one_quie
     assert!(second.join().is_err());
     assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
 }
+
+#[test]
+fn a_stderr_that_nobody_reads_harms_no_greenlet() {
+    const NAME: &str = "a_stderr_that_nobody_reads_harms_no_greenlet";
+    const INNER: &str = "SWARD_TEST_BROKEN_STDERR";
+    if std::env::var_os(INNER).is_some() {
+        support::in_child(NAME, || {
+            drop(sward::spawn(|| panic!("unseen")));
+            sward::yield_now();
+            assert_eq!(sward::spawn(|| 5).join().unwrap(), 5);
+            std::process::exit(5);
+        });
+    }
+    let (reader, writer) = UnixStream::pair().unwrap();
+    drop(reader);
+    let mut child = support::child_command(NAME, (INNER, "1"));
+    let status = child.stderr(std::os::fd::OwnedFd::from(writer)).status().unwrap();
+    assert_eq!(status.code(), Some(5));
+}
+
+#[test]
+fn a_payload_that_panics_when_it_is_dropped_never_unwinds_into_the_hub() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the bomb");
+        }
+    }
+    let output = support::in_child("a_payload_that_panics_when_it_is_dropped_never_unwinds_into_the_hub", || {
+        // A result whose destructor panics with a payload whose destructor panics.
+        drop(sward::spawn(|| OnDrop(|| std::panic::panic_any(Bomb))));
+        sward::yield_now();
+        assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
+        std::process::exit(5);
+    });
+    let lines = support::our_lines(&output);
+    let aborted = !output.status.success() && lines.iter().any(|line| line.contains("aborting"));
+    assert!(aborted || output.status.code() == Some(5), "{:#?}", support::stderr_lines(&output));
+}
+
+#[test]
+fn a_result_that_panics_when_nobody_wants_it_is_one_line_of_ours() {
+    let output = support::in_child("a_result_that_panics_when_nobody_wants_it_is_one_line_of_ours", || {
+        drop(sward::spawn(|| OnDrop(|| panic!("a destructor"))));
+        sward::yield_now();
+        assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
+    });
+    assert!(output.status.success());
+    let lines = support::our_lines(&output);
+    assert!(lines.len() == 1 && lines[0].contains("promises_of_panic.rs"), "{lines:#?}");
+}

@@ -117,11 +117,16 @@ pub(crate) fn in_child(test: &str, body: impl FnOnce()) -> Output {
 
 /// Runs this test binary again, with one test and one more variable in its environment.
 pub(crate) fn child_with(test: &str, variable: (&str, &str)) -> Output {
+    child_command(test, variable).output().expect("the test runs once more")
+}
+
+/// The command that [`child_with`] runs.
+pub(crate) fn child_command(test: &str, variable: (&str, &str)) -> Command {
     let binary = std::env::current_exe().expect("the test's own path");
     let mut command = Command::new(binary);
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, test).env(variable.0, variable.1).env("RUST_BACKTRACE", "0");
-    command.output().expect("the test runs once more")
+    command
 }
 
 /// The lines that a child wrote to stderr.
