@@ -332,7 +332,9 @@ fn a_killed_waiter_is_skipped_by_hand_overs() {
 #[test]
 fn a_future_is_dropped_where_it_was_polled() {
     let _watchdog = watchdog();
-    struct Never(CountDrop);
+    struct Never {
+        _counter: CountDrop,
+    }
     impl Future for Never {
         type Output = ();
         fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<()> {
@@ -340,7 +342,7 @@ fn a_future_is_dropped_where_it_was_polled() {
         }
     }
     let drops = Arc::new(AtomicUsize::new(0));
-    let future = Never(CountDrop(drops.clone()));
+    let future = Never { _counter: CountDrop(drops.clone()) };
     let greenlet = sward::spawn(move || sward::block_on(future));
     sward::yield_now();
     greenlet.kill();

@@ -104,7 +104,7 @@ fn a_destructor_that_panics_does_not_leave_values_to_the_next_greenlet() {
 fn a_destructor_of_a_killed_greenlet_that_blocks_does_not_leave_values_either() {
     sward::greenlet_local! {
         static OLDEST: Cell<u32> = Cell::new(0);
-        static BLOCKS: AtEnd = AtEnd(|| sward::yield_now());
+        static BLOCKS: AtEnd = AtEnd(sward::yield_now);
     }
     let _watchdog = watchdog();
     let greenlet = sward::spawn(|| {

@@ -227,20 +227,21 @@ fn wait_readable_and_wait_writable_wait_for_events() {
     let (source, mut peer) = pair();
     source.wait_writable(None).unwrap();
     let mut buffer = [0; 8];
+    let mut stream = source.get_ref();
     for _ in 0..3 {
-        while (&*source.get_ref()).read(&mut buffer).is_ok() {}
+        while stream.read(&mut buffer).is_ok() {}
         let limit = Some(Instant::now() + SHORT);
         loop {
             match source.wait_readable(limit) {
                 Ok(()) => {
-                    assert!((&*source.get_ref()).read(&mut buffer).is_err(), "tried first, so it may be wrong once")
+                    assert!(stream.read(&mut buffer).is_err(), "tried first, so it may be wrong once")
                 }
                 Err(error) => break assert_eq!(error.kind(), ErrorKind::TimedOut),
             }
         }
         peer.write_all(b"x").unwrap();
         source.wait_readable(None).unwrap();
-        assert_eq!((&*source.get_ref()).read(&mut buffer).unwrap(), 1);
+        assert_eq!(stream.read(&mut buffer).unwrap(), 1);
     }
 }
 
