@@ -35,7 +35,7 @@ fn a_sleep_is_measured_from_now_not_from_when_the_hub_last_looked() {
 #[test]
 fn sleepers_wake_in_the_order_of_their_deadlines_and_equal_ones_in_that_of_their_calls() {
     let _watchdog = watchdog();
-    let (log, base) = (Log::new(), Instant::now() + SHORT);
+    let (log, base) = (Log::new(), Instant::now() + support::patient());
     let greenlets: Vec<_> = [3, 1, 2, 1, 0]
         .into_iter()
         .enumerate()
@@ -84,8 +84,9 @@ fn the_root_sleeps_while_others_run() {
             sward::yield_now();
         }
     });
-    sward::sleep(SHORT);
-    assert!(count.get() > 100, "{}", count.get());
+    while count.get() < 100 {
+        sward::sleep(SHORT);
+    }
     busy.kill();
     busy.wait();
 }

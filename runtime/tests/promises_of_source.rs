@@ -87,14 +87,14 @@ fn ready_data_beats_a_deadline_and_a_timeout_that_fall_due_in_the_same_turn() {
         let (source, mut peer) = pair();
         let reader = sward::spawn(move || {
             if outer {
-                sward::timeout(SHORT, || read::<8>(&source, None).unwrap())
+                sward::timeout(support::patient(), || read::<8>(&source, None).unwrap())
             } else {
-                Ok(read::<8>(&source, Some(Instant::now() + SHORT)).unwrap())
+                Ok(read::<8>(&source, Some(Instant::now() + support::patient())).unwrap())
             }
         });
         sward::yield_now();
         // The thread is busy until both have come.
-        std::thread::sleep(SHORT);
+        std::thread::sleep(support::patient());
         peer.write_all(b"data").unwrap();
         std::thread::sleep(SHORT);
         assert_eq!(reader.join().unwrap(), Ok(b"data".to_vec()));

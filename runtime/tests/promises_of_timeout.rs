@@ -127,14 +127,14 @@ fn a_hand_over_beats_a_later_timeout() {
     let queue = Rc::new(WaitQueue::<u8>::new());
     let waiting = queue.clone();
     let greenlet = sward::spawn(move || {
-        timeout(SHORT, || {
+        timeout(support::patient(), || {
             let waited = waiting.wait("test", 0, None);
             let next = catch_unwind(AssertUnwindSafe(|| sleep(FOREVER)));
             (waited, next.is_err())
         })
     });
     yield_now();
-    std::thread::sleep(SHORT * 2);
+    std::thread::sleep(support::patient() + SHORT);
     // Due, but the hub has not looked.
     assert!(queue.wake_one_with(|given| *given = 1).is_some());
     assert_eq!(greenlet.join().unwrap(), Ok((Waited::Woken(1), true)));
@@ -158,10 +158,10 @@ fn two_timers_an_event_and_a_kill_in_one_turn_end_one_wait_once() {
         let (waiting, theirs) = (queue.clone(), ended.clone());
         let greenlet = sward::spawn(move || {
             let _ended = support::OnDrop(|| theirs.set(theirs.get() + 1));
-            timeout(SHORT, || waiting.wait("test", 0, Some(Instant::now() + SHORT)))
+            timeout(support::patient(), || waiting.wait("test", 0, Some(Instant::now() + support::patient())))
         });
         yield_now();
-        std::thread::sleep(SHORT * 2);
+        std::thread::sleep(support::patient() + SHORT);
         if kill_first {
             greenlet.kill();
             assert!(!queue.wake_one());

@@ -17,6 +17,11 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// For waits that end by a deadline: short, and every promise about them is a lower bound.
 pub(crate) const SHORT: Duration = Duration::from_millis(5);
 
+/// For deadlines that must lie ahead until a few greenlets have started and parked.
+pub(crate) fn patient() -> Duration {
+    Duration::from_millis(if std::env::var_os("SWARD_SLOW").is_some() { 2000 } else { 100 })
+}
+
 /// A time in which a loaded machine, or one that runs this under a checker, gets anything done.
 pub(crate) fn generous() -> Duration {
     Duration::from_secs(if std::env::var_os("SWARD_SLOW").is_some() { 900 } else { 60 })
