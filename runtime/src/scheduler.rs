@@ -32,6 +32,9 @@ use crate::wait_queue::WaitQueue;
 const SWITCHES_PER_TURN: u32 = 256;
 /// The coarse clock is read once in so many switches; a power of two.
 const SWITCHES_PER_TICK: u32 = 4;
+/// After the clock has stepped it is read at each of so many switches: if it steps again among them, switches are
+/// so far apart that four of them would be too late.
+const WATCHFUL_SWITCHES: u32 = 64;
 /// An idle hub without a poller (no file descriptor was to be had) looks again after this time.
 const BLIND_NAP: Duration = Duration::from_millis(5);
 
@@ -140,7 +143,7 @@ impl Hub {
             tail: Cell::new(None),
             current: Cell::new(None),
             serials: Cell::new(1),
-            budget: Cell::new(SWITCHES_PER_TURN),
+            budget: Cell::new(SWITCHES_PER_TURN + WATCHFUL_SWITCHES),
             tick: Cell::new(0),
             streak: Cell::new(0),
             _alternate: AlternateStack::new().ok(),
@@ -312,7 +315,8 @@ impl Hub {
     fn count_switch(&'static self) {
         let left = self.budget.get() - 1;
         self.budget.set(left);
-        if left.is_multiple_of(SWITCHES_PER_TICK) && (left == 0 || coarse_tick() != self.tick.get()) {
+        let look = left.is_multiple_of(SWITCHES_PER_TICK) || left >= SWITCHES_PER_TURN;
+        if look && (left == 0 || coarse_tick() != self.tick.get()) {
             self.turn();
         }
     }
@@ -320,8 +324,9 @@ impl Hub {
     /// One look at everything outside, without waiting.
     #[cold]
     fn turn(&'static self) {
-        self.budget.set(SWITCHES_PER_TURN);
-        self.tick.set(coarse_tick());
+        let tick = coarse_tick();
+        let stepped = tick != self.tick.replace(tick);
+        self.budget.set(if stepped { SWITCHES_PER_TURN + WATCHFUL_SWITCHES } else { SWITCHES_PER_TURN });
         self.drain_inbox();
         if let Some(reactor) = self.reactor.borrow_mut().as_mut().filter(|reactor| reactor.has_sources()) {
             reactor.turn(Some(Duration::ZERO));
@@ -332,7 +337,7 @@ impl Hub {
     /// Nothing is ready: waits for I/O, a timer or another thread.
     #[cold]
     fn idle(&'static self) -> Result<(), Deadlock> {
-        self.budget.set(SWITCHES_PER_TURN);
+        self.budget.set(SWITCHES_PER_TURN + WATCHFUL_SWITCHES);
         self.drain_inbox();
         if self.has_ready() {
             return Ok(());

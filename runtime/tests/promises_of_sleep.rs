@@ -113,10 +113,10 @@ fn processor_time() -> Duration {
 
 /// How much processor time passes at most between a deadline and the sleeper's run, while others are always ready and
 /// compute for `slice` each.
-fn worst_delay(slice: Duration) -> Duration {
+fn worst_delay(others: usize, slice: Duration) -> Duration {
     let (deadline, overdue) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
     let (due, since) = (deadline.clone(), overdue.clone());
-    let crowd = busy(4, move || {
+    let crowd = busy(others, move || {
         let begin = processor_time();
         if since.get().is_none() && due.get().is_some_and(|due: Instant| Instant::now() >= due) {
             since.set(Some(begin));
@@ -127,8 +127,8 @@ fn worst_delay(slice: Duration) -> Duration {
     });
     let sleeper = sward::spawn(move || {
         let mut worst = Duration::ZERO;
-        for _ in 0..20 {
-            let end = Instant::now() + SHORT;
+        for n in 0..20 {
+            let end = Instant::now() + SHORT * (1 + n % 3);
             deadline.set(Some(end));
             sward::sleep_until(end);
             // None: it ran before anybody else did.
@@ -149,10 +149,12 @@ fn a_busy_ready_queue_delays_timers_by_at_most_5_ms() {
     if std::env::var_os("SWARD_SLOW").is_some() {
         return; // a checker makes every switch slow
     }
-    // The one that runs when the time comes, and those who are ready before the sleeper, finish their turn.
-    for slice in [Duration::ZERO, Duration::from_micros(100), Duration::from_millis(1)] {
-        let worst = worst_delay(slice);
-        assert!(worst <= Duration::from_millis(5) + slice * 5, "{worst:?} with slices of {slice:?}");
+    for (others, slice) in [(4, 0), (4, 100), (4, 1000), (1, 10_000)] {
+        let slice = Duration::from_micros(slice);
+        let worst = worst_delay(others, slice);
+        // The one that runs when the time comes, and those who are ready before the sleeper, finish their turns.
+        let bound = Duration::from_millis(5) + slice * (others as u32 + 1);
+        assert!(worst <= bound, "{worst:?} among {others} with slices of {slice:?}");
     }
 }
 
