@@ -32,7 +32,7 @@ fn works() {
     assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
     sward::sleep(SHORT);
     assert_eq!(sward::timeout(FOREVER, || sward::spawn(|| 2).join().unwrap()), Ok(2));
-    let sleeper = sward::spawn(|| sward::sleep(SHORT));
+    let sleeper = sward::spawn(|| sward::sleep(SHORT * 100));
     assert!(!sleeper.wait_timeout(Duration::ZERO));
     sleeper.join().unwrap();
     let mut numbers = [1, 2, 3];

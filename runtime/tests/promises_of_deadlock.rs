@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use support::{SHORT, message, watchdog};
+use support::{FOREVER, SHORT, message, watchdog};
 use sward::lowlevel::{RemoteUnparker, Unparker, WaitQueue, park};
 
 /// The message of the deadlock that `f` runs into.
@@ -169,7 +169,7 @@ fn a_greenlet_that_waits_for_ever_is_no_error_while_the_root_does_not() {
     assert!(!parked.is_finished());
     assert!(!parked.wait_timeout(SHORT), "a deadline is no deadlock");
     assert!(sward::timeout(SHORT, || parked.wait()).is_err());
-    assert!(!sward::spawn(|| sward::sleep(Duration::from_millis(1))).wait_timeout(Duration::ZERO));
+    assert!(!sward::spawn(|| sward::sleep(FOREVER)).wait_timeout(Duration::ZERO));
     deadlock(|| parked.wait());
     parked.kill();
     assert!(parked.join().unwrap_err().is_killed());

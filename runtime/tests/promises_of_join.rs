@@ -66,7 +66,7 @@ fn wait_timeout_says_whether_it_finished() {
     assert!(!greenlet.wait_timeout(SHORT));
     greenlet.kill();
     assert!(greenlet.wait_timeout(FOREVER));
-    assert!(!sward::spawn(|| sward::sleep(SHORT)).wait_timeout(std::time::Duration::ZERO));
+    assert!(!sward::spawn(|| sward::sleep(FOREVER)).wait_timeout(std::time::Duration::ZERO));
     assert!(sward::spawn(|| sward::sleep(SHORT)).wait_timeout(std::time::Duration::MAX), "too large means no limit");
 }
 

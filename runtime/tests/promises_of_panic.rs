@@ -294,7 +294,7 @@ fn a_payload_that_panics_when_it_is_dropped_never_unwinds_into_the_hub() {
         assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
         std::process::exit(5);
     });
-    let lines = support::our_lines(&output);
+    let lines = support::stderr_lines(&output);
     let aborted = !output.status.success() && lines.iter().any(|line| line.contains("aborting"));
     assert!(aborted || output.status.code() == Some(5), "{:#?}", support::stderr_lines(&output));
 }

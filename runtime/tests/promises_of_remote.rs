@@ -211,12 +211,16 @@ fn captures_are_dropped_before_the_join_of_a_killed_greenlet_returns() {
     let dropped = Arc::new(AtomicBool::new(false));
     let captured = Slow(dropped.clone());
     let (handle, theirs) = (handle(), dropped.clone());
+    let (give, take) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let greenlet = handle.spawn(move || drop(captured));
         greenlet.kill();
+        give.send(()).unwrap();
         assert!(greenlet.join().unwrap_err().is_killed());
         theirs.load(SeqCst)
     });
+    // The hub sees both messages at once, while the thread joins.
+    take.recv().unwrap();
     assert!(sward::offload(|| thread.join()).unwrap());
 }
 
