@@ -1,6 +1,7 @@
 //! A channel: its state behind a lock, and the two calls that block.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -24,12 +25,15 @@ pub(super) enum Failure {
 pub(super) struct Chan<T> {
     /// Everything. Locked for moments in which nobody blocks and no code of the user's runs.
     state: Mutex<State<T>>,
+    /// How many items were there, or with senders who wait, when the lock was last given up. A hint
+    /// that can be looked at without taking the lock from those who work.
+    hint: AtomicUsize,
 }
 
 impl<T> Chan<T> {
     /// A channel with one sender and one receiver.
     pub(super) fn new(capacity: usize) -> Chan<T> {
-        Chan { state: Mutex::new(State::new(capacity)) }
+        Chan { state: Mutex::new(State::new(capacity)), hint: AtomicUsize::new(0) }
     }
 
     /// The state; nothing panics while it is locked.
@@ -41,7 +45,10 @@ impl<T> Chan<T> {
     #[inline]
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State<T>, &mut Wakes) -> R) -> R {
         let mut wakes = Wakes::default();
-        let result = work(&mut self.lock(), &mut wakes);
+        let mut state = self.lock();
+        let result = work(&mut state, &mut wakes);
+        self.hint.store(state.offered(), Ordering::Relaxed);
+        drop(state);
         drop(wakes);
         result
     }
@@ -70,8 +77,8 @@ impl<T> Chan<T> {
             Err(Refused::Full(item)) if !can_park() => return Err((item, Failure::TimedOut)),
             Err(Refused::Full(item)) => item,
         };
-        for _ in 0..spins() {
-            std::hint::spin_loop();
+        let full = self.hint.load(Ordering::Relaxed);
+        if self.spin(|hint| hint < full) {
             match self.try_send(item) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Disconnected(back)) => return Err((back, Failure::Disconnected)),
@@ -110,8 +117,7 @@ impl<T> Chan<T> {
             Err(Failure::TimedOut) if can_park() => {}
             result => return result,
         }
-        for _ in 0..spins() {
-            std::hint::spin_loop();
+        if self.spin(|hint| hint > 0) {
             match self.try_receive() {
                 Err(Failure::TimedOut) => {}
                 result => return result,
@@ -141,6 +147,16 @@ impl<T> Chan<T> {
         }
     }
 
+    /// Looks for a moment whether the hint becomes good: cheaper than to sleep and be woken, if the other
+    /// end is at work on another core. A greenlet does not: others on its thread could run.
+    fn spin(&self, is_good: impl Fn(usize) -> bool) -> bool {
+        let looks = if sward_runtime::current().name() == Some("root") { SPINS } else { 0 };
+        (0..looks).any(|_| {
+            std::hint::spin_loop();
+            is_good(self.hint.load(Ordering::Relaxed))
+        })
+    }
+
     /// One more sender or receiver.
     pub(super) fn enter(&self, side: Side) {
         let mut state = self.lock();
@@ -165,11 +181,6 @@ fn count<T>(state: &mut State<T>, side: Side) -> &mut usize {
         Side::Send => &mut state.sender_count,
         Side::Receive => &mut state.receiver_count,
     }
-}
-
-/// How often to look again before waiting. A greenlet does not: others on its thread could run.
-fn spins() -> u32 {
-    if sward_runtime::current().name() == Some("root") { SPINS } else { 0 }
 }
 
 /// A wait that is under way. Dropped when it unwinds: leaves, and passes on what it was given.

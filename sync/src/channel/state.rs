@@ -100,6 +100,11 @@ impl<T> State<T> {
         self.items.len()
     }
 
+    /// How many items a receiver could have.
+    pub(super) fn offered(&self) -> usize {
+        self.items.len() + self.senders.len()
+    }
+
     /// How many wait.
     pub(super) fn waiters(&self) -> usize {
         self.receivers.len() + self.senders.len() + self.watchers.len()
