@@ -28,24 +28,69 @@ pub(super) struct Chan<T> {
     /// How many items were there, or with senders who wait, when the lock was last given up. A hint
     /// that can be looked at without taking the lock from those who work.
     hint: AtomicUsize,
+    /// Without a bound, receivers take all items there are at once and serve themselves from here, so
+    /// that senders and receivers seldom meet at one lock. These are older than those in `state`, and
+    /// nobody waits to receive while there are any. Locked before `state`.
+    batch: Mutex<VecDeque<T>>,
+    /// Whether there is no bound.
+    unbounded: bool,
 }
 
 impl<T> Chan<T> {
     /// A channel with one sender and one receiver.
     pub(super) fn new(capacity: usize) -> Chan<T> {
-        Chan { state: Mutex::new(State::new(capacity)), hint: AtomicUsize::new(0) }
+        Chan {
+            state: Mutex::new(State::new(capacity)),
+            hint: AtomicUsize::new(0),
+            batch: Mutex::default(),
+            unbounded: capacity == usize::MAX,
+        }
     }
 
-    /// The state; nothing panics while it is locked.
+    /// The state, with all items in it; nothing panics while it is locked.
     pub(super) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        if !self.unbounded {
+            return self.lock_state();
+        }
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock_state();
+        state.put_first(&mut batch);
+        state
+    }
+
+    /// The state, perhaps without its oldest items.
+    fn lock_state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the oldest item, if there is no bound.
+    #[inline]
+    fn receive_from_batch(&self) -> Option<T> {
+        if !self.unbounded {
+            return None;
+        }
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.is_empty() {
+            self.lock_state().take_all(&mut batch);
+            self.hint.store(0, Ordering::Relaxed);
+        }
+        batch.pop_front()
     }
 
     /// Works on the state and then, when it is not locked any more, wakes whom that has served.
     #[inline]
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State<T>, &mut Wakes) -> R) -> R {
+        self.with_locked(self.lock(), work)
+    }
+
+    /// As `with`, on what was locked.
+    #[inline]
+    fn with_locked<R>(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        work: impl FnOnce(&mut State<T>, &mut Wakes) -> R,
+    ) -> R {
         let mut wakes = Wakes::default();
-        let mut state = self.lock();
         let result = work(&mut state, &mut wakes);
         self.hint.store(state.offered(), Ordering::Relaxed);
         drop(state);
@@ -56,12 +101,16 @@ impl<T> Chan<T> {
     /// Sends if that needs no waiting.
     #[inline]
     pub(super) fn try_send(&self, item: T) -> Result<(), Refused<T>> {
-        self.with(|state, wakes| state.send(item, wakes))
+        // What is in the batch does not matter to a sender.
+        self.with_locked(self.lock_state(), |state, wakes| state.send(item, wakes))
     }
 
     /// Receives if that needs no waiting. `None` in the error: there is nothing now.
     #[inline]
     pub(super) fn try_receive(&self) -> Result<T, Failure> {
+        if let Some(item) = self.receive_from_batch() {
+            return Ok(item);
+        }
         self.with(|state, wakes| match state.receive(wakes) {
             Some(item) => Ok(item),
             None if state.sender_count == 0 => Err(Failure::Disconnected),
