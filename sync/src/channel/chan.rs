@@ -21,6 +21,11 @@ pub(super) enum Failure {
     Disconnected,
 }
 
+/// Alone in its cache lines (two, since processors fetch them in pairs): what one side writes does not
+/// take from the other side's core what that works with.
+#[repr(align(128))]
+struct Apart<V>(V);
+
 /// What the two ends share.
 pub(super) struct Chan<T> {
     /// Everything. Locked for moments in which nobody blocks and no code of the user's runs.
@@ -31,7 +36,7 @@ pub(super) struct Chan<T> {
     /// Without a bound, receivers take all items there are at once and serve themselves from here, so
     /// that senders and receivers seldom meet at one lock. These are older than those in `state`, and
     /// nobody waits to receive while there are any. Locked before `state`.
-    batch: Mutex<VecDeque<T>>,
+    batch: Apart<Mutex<VecDeque<T>>>,
     /// Whether there is no bound.
     unbounded: bool,
 }
@@ -42,7 +47,7 @@ impl<T> Chan<T> {
         Chan {
             state: Mutex::new(State::new(capacity)),
             hint: AtomicUsize::new(0),
-            batch: Mutex::default(),
+            batch: Apart(Mutex::default()),
             unbounded: capacity == usize::MAX,
         }
     }
@@ -52,7 +57,7 @@ impl<T> Chan<T> {
         if !self.unbounded {
             return self.lock_state();
         }
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.batch.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock_state();
         state.put_first(&mut batch);
         state
@@ -69,7 +74,7 @@ impl<T> Chan<T> {
         if !self.unbounded {
             return None;
         }
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.batch.0.lock().unwrap_or_else(PoisonError::into_inner);
         if batch.is_empty() {
             self.lock_state().take_all(&mut batch);
             self.hint.store(0, Ordering::Relaxed);
