@@ -144,7 +144,7 @@ fn in_a_destructor_it_gives_up() {
     limited(|| {
         assert!(in_unwinding(|| Semaphore::new(0).acquire_timeout(EVER).is_none()));
         assert!(in_unwinding(|| Semaphore::new(1).acquire_timeout(EVER).is_some()));
-        assert!(in_unwinding(|| Rc::new(Semaphore::new(1)).acquire_owned().forget() == ()));
+        in_unwinding(|| Rc::new(Semaphore::new(1)).acquire_owned().forget());
     });
 }
 

@@ -99,13 +99,17 @@ fn many_can_be_waited_for_together() {
 
 #[test]
 fn most_are_made_at_compile_time() {
-    const QUEUE: Queue<u8> = Queue::unbounded();
-    const SORTED: PriorityQueue<u8> = PriorityQueue::bounded(1);
-    const MUTEX: Mutex<u8> = Mutex::new(1);
-    const LOCK: RwLock<u8> = RwLock::new(1);
-    const RESULT: AsyncResult<u8> = AsyncResult::new();
-    assert!(QUEUE.is_empty() && SORTED.is_empty() && !RESULT.is_set());
-    assert_eq!(MUTEX.into_inner() + LOCK.into_inner(), 2);
+    thread_local! {
+        static QUEUE: Queue<u8> = const { Queue::unbounded() };
+        static SORTED: PriorityQueue<u8> = const { PriorityQueue::bounded(1) };
+        static LOCKS: (Mutex<u8>, RwLock<u8>, ReentrantLock<u8>) =
+            const { (Mutex::new(1), RwLock::new(1), ReentrantLock::new(1)) };
+        static OTHERS: (AsyncResult<u8>, Event, Semaphore, Condvar, Barrier) =
+            const { (AsyncResult::new(), Event::new(), Semaphore::new(1), Condvar::new(), Barrier::new(1)) };
+    }
+    assert!(QUEUE.with(Queue::is_empty) && SORTED.with(PriorityQueue::is_empty));
+    assert_eq!(LOCKS.with(|locks| *locks.0.lock() + *locks.1.read() + *locks.2.lock()), 3);
+    assert!(OTHERS.with(|others| !others.0.is_set() && !others.1.is_set()));
     let _ = (Event::default(), Condvar::default(), Group::default(), Queue::<u8>::default(), Mutex::<u8>::default());
     let _ = (RwLock::<u8>::default(), AsyncResult::<u8>::default(), ReentrantLock::<u8>::default());
 }

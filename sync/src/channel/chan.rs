@@ -1,6 +1,7 @@
 //! A channel: its state behind a lock, and the two calls that block.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -20,28 +21,84 @@ pub(super) enum Failure {
     Disconnected,
 }
 
+/// Alone in its cache lines (two, since processors fetch them in pairs): what one side writes does not
+/// take from the other side's core what that works with.
+#[repr(align(128))]
+struct Apart<V>(V);
+
 /// What the two ends share.
 pub(super) struct Chan<T> {
     /// Everything. Locked for moments in which nobody blocks and no code of the user's runs.
     state: Mutex<State<T>>,
+    /// How many items were there, or with senders who wait, when the lock was last given up. A hint
+    /// that can be looked at without taking the lock from those who work.
+    hint: AtomicUsize,
+    /// Without a bound, receivers take all items there are at once and serve themselves from here, so
+    /// that senders and receivers seldom meet at one lock. These are older than those in `state`, and
+    /// nobody waits to receive while there are any. Locked before `state`.
+    batch: Apart<Mutex<VecDeque<T>>>,
+    /// Whether there is no bound.
+    unbounded: bool,
 }
 
 impl<T> Chan<T> {
     /// A channel with one sender and one receiver.
     pub(super) fn new(capacity: usize) -> Chan<T> {
-        Chan { state: Mutex::new(State::new(capacity)) }
+        Chan {
+            state: Mutex::new(State::new(capacity)),
+            hint: AtomicUsize::new(0),
+            batch: Apart(Mutex::default()),
+            unbounded: capacity == usize::MAX,
+        }
     }
 
-    /// The state; nothing panics while it is locked.
+    /// The state, with all items in it; nothing panics while it is locked.
     pub(super) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        if !self.unbounded {
+            return self.lock_state();
+        }
+        let mut batch = self.batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock_state();
+        state.put_first(&mut batch);
+        state
+    }
+
+    /// The state, perhaps without its oldest items.
+    fn lock_state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the oldest item, if there is no bound.
+    #[inline]
+    fn receive_from_batch(&self) -> Option<T> {
+        if !self.unbounded {
+            return None;
+        }
+        let mut batch = self.batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.is_empty() {
+            self.lock_state().take_all(&mut batch);
+            self.hint.store(0, Ordering::Relaxed);
+        }
+        batch.pop_front()
     }
 
     /// Works on the state and then, when it is not locked any more, wakes whom that has served.
     #[inline]
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State<T>, &mut Wakes) -> R) -> R {
+        self.with_locked(self.lock(), work)
+    }
+
+    /// As `with`, on what was locked.
+    #[inline]
+    fn with_locked<R>(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        work: impl FnOnce(&mut State<T>, &mut Wakes) -> R,
+    ) -> R {
         let mut wakes = Wakes::default();
-        let result = work(&mut self.lock(), &mut wakes);
+        let result = work(&mut state, &mut wakes);
+        self.hint.store(state.offered(), Ordering::Relaxed);
+        drop(state);
         drop(wakes);
         result
     }
@@ -49,12 +106,16 @@ impl<T> Chan<T> {
     /// Sends if that needs no waiting.
     #[inline]
     pub(super) fn try_send(&self, item: T) -> Result<(), Refused<T>> {
-        self.with(|state, wakes| state.send(item, wakes))
+        // What is in the batch does not matter to a sender.
+        self.with_locked(self.lock_state(), |state, wakes| state.send(item, wakes))
     }
 
     /// Receives if that needs no waiting. `None` in the error: there is nothing now.
     #[inline]
     pub(super) fn try_receive(&self) -> Result<T, Failure> {
+        if let Some(item) = self.receive_from_batch() {
+            return Ok(item);
+        }
         self.with(|state, wakes| match state.receive(wakes) {
             Some(item) => Ok(item),
             None if state.sender_count == 0 => Err(Failure::Disconnected),
@@ -70,8 +131,8 @@ impl<T> Chan<T> {
             Err(Refused::Full(item)) if !can_park() => return Err((item, Failure::TimedOut)),
             Err(Refused::Full(item)) => item,
         };
-        for _ in 0..spins() {
-            std::hint::spin_loop();
+        let full = self.hint.load(Ordering::Relaxed);
+        if self.spin(|hint| hint < full) {
             match self.try_send(item) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Disconnected(back)) => return Err((back, Failure::Disconnected)),
@@ -110,8 +171,7 @@ impl<T> Chan<T> {
             Err(Failure::TimedOut) if can_park() => {}
             result => return result,
         }
-        for _ in 0..spins() {
-            std::hint::spin_loop();
+        if self.spin(|hint| hint > 0) {
             match self.try_receive() {
                 Err(Failure::TimedOut) => {}
                 result => return result,
@@ -141,6 +201,16 @@ impl<T> Chan<T> {
         }
     }
 
+    /// Looks for a moment whether the hint becomes good: cheaper than to sleep and be woken, if the other
+    /// end is at work on another core. A greenlet does not: others on its thread could run.
+    fn spin(&self, is_good: impl Fn(usize) -> bool) -> bool {
+        let looks = if sward_runtime::current().name() == Some("root") { SPINS } else { 0 };
+        (0..looks).any(|_| {
+            std::hint::spin_loop();
+            is_good(self.hint.load(Ordering::Relaxed))
+        })
+    }
+
     /// One more sender or receiver.
     pub(super) fn enter(&self, side: Side) {
         let mut state = self.lock();
@@ -165,11 +235,6 @@ fn count<T>(state: &mut State<T>, side: Side) -> &mut usize {
         Side::Send => &mut state.sender_count,
         Side::Receive => &mut state.receiver_count,
     }
-}
-
-/// How often to look again before waiting. A greenlet does not: others on its thread could run.
-fn spins() -> u32 {
-    if sward_runtime::current().name() == Some("root") { SPINS } else { 0 }
 }
 
 /// A wait that is under way. Dropped when it unwinds: leaves, and passes on what it was given.

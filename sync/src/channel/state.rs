@@ -100,6 +100,24 @@ impl<T> State<T> {
         self.items.len()
     }
 
+    /// How many items a receiver could have.
+    pub(super) fn offered(&self) -> usize {
+        self.items.len() + self.senders.len()
+    }
+
+    /// Moves all items into `batch`, which is empty.
+    pub(super) fn take_all(&mut self, batch: &mut VecDeque<T>) {
+        std::mem::swap(&mut self.items, batch);
+    }
+
+    /// Puts the items of `batch` before the others.
+    pub(super) fn put_first(&mut self, batch: &mut VecDeque<T>) {
+        if !batch.is_empty() {
+            batch.append(&mut self.items);
+            std::mem::swap(&mut self.items, batch);
+        }
+    }
+
     /// How many wait.
     pub(super) fn waiters(&self) -> usize {
         self.receivers.len() + self.senders.len() + self.watchers.len()

@@ -126,6 +126,12 @@ where
         if self.taken.is_none() {
             self.taken = self.ended.get();
         }
+        if self.taken.is_none() {
+            // In a destructor that runs in an unwinding `get` gives up. Results must not be left out, so
+            // this wait aborts and says why, as all do that cannot give up.
+            self.running.values().for_each(Greenlet::wait);
+            self.taken = self.ended.get();
+        }
         let number = self.taken?;
         self.running.get(&number)?.wait();
         self.taken = None;
