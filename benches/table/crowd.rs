@@ -11,17 +11,17 @@ use sward::lowlevel::park;
 use sward::{join_all, sleep, spawn, yield_now};
 
 /// A part.
-pub struct Crowd {
+pub(crate) struct Crowd {
     /// What its heading says.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What the process of its own is told to run it by.
-    pub word: &'static str,
+    pub(crate) word: &'static str,
     /// Runs it and prints its rows.
-    pub run: fn(),
+    pub(crate) run: fn(),
 }
 
 /// The parts.
-pub const CROWDS: [Crowd; 2] = [
+pub(crate) const CROWDS: [Crowd; 2] = [
     Crowd { name: "100,000 greenlets that sleep a random time of 0 to 1000 ms", word: "sleepers", run: sleepers },
     Crowd { name: "1,000,000 parked greenlets", word: "parked", run: parked },
 ];

@@ -8,18 +8,18 @@ use corosensei::{Coroutine, CoroutineResult};
 use sward::{join_all, scope, spawn, timeout, yield_now};
 
 /// One operation.
-pub struct Work {
+pub(crate) struct Work {
     /// What the table calls it; its first word is what `cargo bench -- WORD` selects by.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Does it so many times.
-    pub run: fn(u64) -> Duration,
+    pub(crate) run: fn(u64) -> Duration,
 }
 
 /// The baseline (R), by which the others are divided.
-pub const BARE: Work = Work { name: "bare resume + suspend (R)", run: bare };
+pub(crate) const BARE: Work = Work { name: "bare resume + suspend (R)", run: bare };
 
 /// All operations but the baseline.
-pub const WORK: &[Work] = &[
+pub(crate) const WORK: &[Work] = &[
     Work { name: "yield, 2 greenlets", run: |count| yields(2, count) },
     Work { name: "yield, 1000 greenlets", run: |count| yields(1000, count) },
     Work { name: "spawn+join, one at a time", run: spawn_join },

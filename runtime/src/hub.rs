@@ -6,7 +6,7 @@ use std::cell::Cell;
 use crate::fork;
 use crate::remote::Message;
 use crate::scheduler::{Hub, WaitKey};
-use crate::slot::{Reason, State};
+use crate::slot::Reason;
 use crate::stack::overflow::{self, Victim};
 
 thread_local! {
@@ -54,9 +54,7 @@ fn create() -> &'static Hub {
     fork::watch();
     overflow::install(describe_overflow);
     let hub: &'static Hub = Box::leak(Box::new(Hub::new()));
-    let root = hub.table.take();
-    root.id.set(0);
-    root.state.set(State::Running);
+    hub.begin();
     HUB.set(Some(hub));
     // Registers the destructor. When the thread's destructors run already, it is too late: then
     // the hub is leaked.

@@ -109,7 +109,9 @@ pub(crate) struct Hub {
     head: Cell<Option<&'static Slot>>,
     /// The ready queue's last.
     tail: Cell<Option<&'static Slot>>,
-    /// The greenlet that runs; `None` for the root.
+    /// The root; `None` before `begin` only.
+    root: Cell<Option<&'static Slot>>,
+    /// Who runs; `None` before `begin` only.
     current: Cell<Option<&'static Slot>>,
     /// The next serial number for `next_serial`.
     serials: Cell<u64>,
@@ -141,6 +143,7 @@ impl Hub {
             closing: Cell::new(false),
             head: Cell::new(None),
             tail: Cell::new(None),
+            root: Cell::new(None),
             current: Cell::new(None),
             serials: Cell::new(1),
             budget: Cell::new(SWITCHES_PER_TURN + WATCHFUL_SWITCHES),
@@ -158,19 +161,25 @@ impl Hub {
         serial
     }
 
+    /// Makes the root, which runs now. Once, before anything else.
+    pub(crate) fn begin(&'static self) {
+        let root = self.table.take();
+        root.id.set(0);
+        root.state.set(State::Running);
+        self.root.set(Some(root));
+        self.current.set(Some(root));
+    }
+
     /// The slot of whoever runs.
     #[inline]
     pub(crate) fn current(&'static self) -> &'static Slot {
-        match self.current.get() {
-            Some(slot) => slot,
-            None => self.root(),
-        }
+        self.current.get().expect("a hub begins with its root")
     }
 
     /// The root's slot.
     #[inline]
     pub(crate) fn root(&'static self) -> &'static Slot {
-        self.table.get(0).expect("the root's slot is the first")
+        self.root.get().expect("a hub begins with its root")
     }
 
     /// The greenlet that `key` names, if it has not finished.
@@ -277,7 +286,7 @@ impl Hub {
     fn resume(&'static self, slot: &'static Slot) {
         self.current.set(Some(slot));
         let finished = slot.greenlet.resume();
-        self.current.set(None);
+        self.current.set(self.root.get());
         if let Some(stack) = finished {
             self.retire(slot, stack);
         }
