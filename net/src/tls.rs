@@ -188,7 +188,8 @@ impl<S: Transport> TlsStream<S> {
         timeout(limit, || {
             while stream.connection.borrow().is_handshaking() {
                 stream.flush_all()?;
-                if stream.connection.borrow().is_handshaking() && stream.receive(|_| Ok(Some(())))?.is_none() {
+                let answered = |it: &mut Connection| Ok((!it.is_handshaking() || it.wants_write()).then_some(()));
+                if stream.receive(answered)?.is_none() {
                     let what = "the peer closed the connection during the TLS handshake";
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
                 }
@@ -246,16 +247,14 @@ impl<S: Transport> TlsStream<S> {
     /// Receives and decrypts until `take` has something. `None` at the end of the stream. Blocks the
     /// greenlet.
     fn receive<R>(&self, mut take: impl FnMut(&mut Connection) -> io::Result<Option<R>>) -> io::Result<Option<R>> {
-        let mut first = true;
         let result = self.socket.read_with(|io| {
             let mut connection = self.connection.borrow_mut();
             let connection = connection.deref_mut();
             loop {
-                // Another greenlet may have received what this one waits for.
-                if !first && let Some(value) = take(connection)? {
+                // First: another greenlet may have received what this one waits for.
+                if let Some(value) = take(connection)? {
                     return Ok(Some(value));
                 }
-                first = false;
                 if connection.read_tls(io)? == 0 {
                     return Ok(None);
                 }
