@@ -11,7 +11,9 @@
 
 #[doc(inline)]
 pub use sward_net as net;
-pub use sward_net::{process, signal};
+#[cfg(feature = "tls")]
+pub use sward_net::tls;
+pub use sward_net::{fs, io, process, signal};
 pub use sward_runtime::{
     Builder, Current, Elapsed, Greenlet, GreenletId, GreenletLocal, Handle, JoinError, RemoteGreenlet, Scope,
     ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, join_all, lowlevel, offload, run, scope,

@@ -11,6 +11,12 @@ macro_rules! descriptor {
             pub(crate) fn wrap(io: $std) -> $type {
                 $type { socket: Socket::new(io) }
             }
+
+            /// The socket inside.
+            #[allow(dead_code)] // some types need none
+            pub(crate) fn socket(&self) -> &Socket<$std> {
+                &self.socket
+            }
         }
 
         /// Switches the descriptor to non-blocking mode.

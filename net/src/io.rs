@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use sward_runtime::lowlevel::{Direction, Source};
 
+pub use crate::stdin::{Lines, Stdin, StdinLock, stdin};
+
 /// A socket or pipe of type `T` in non-blocking mode, with the options that std keeps in the kernel.
 pub(crate) struct Socket<T: AsFd> {
     /// The descriptor and what the hub knows of it.

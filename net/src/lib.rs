@@ -9,13 +9,17 @@ mod delegate;
 mod accept;
 mod addr;
 mod control;
+pub mod fs;
 mod handlers;
 pub mod io;
 pub mod process;
 mod server;
 mod server_threads;
 pub mod signal;
+mod stdin;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 mod unix;
 mod unix_datagram;

@@ -1,0 +1,56 @@
+//! Many names looked up at once, each with a limit: `cargo run --release --example 08_resolve -- --help`.
+
+use std::error::Error;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use sward::net::ToSocketAddrs;
+
+const HELP: &str = "\
+Looks names up, all at once on at most 16 threads, each within a limit.
+
+Usage: 08_resolve [--limit SECONDS] [NAME]...
+
+  NAME        host names; without any, those that are read from standard input, one on each line
+  --limit S   how long each may take  [5]
+  -h, --help  this text
+";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mut limit, mut names) = (5.0, Vec::new());
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("limit") => limit = arguments.value()?.parse()?,
+            Value(name) => names.push(name.string()?),
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    let limit = Duration::from_secs_f64(limit);
+    let names: Box<dyn Iterator<Item = std::io::Result<String>>> = match names.is_empty() {
+        true => Box::new(sward::io::stdin().lines()), // other greenlets look up meanwhile
+        false => Box::new(names.into_iter().map(Ok)),
+    };
+    let mut lookups = Vec::new();
+    for name in names {
+        let name = name?;
+        lookups.push(sward::spawn(move || look_up(&name, limit)));
+    }
+    for line in sward::join_all(lookups) {
+        println!("{}", line?);
+    }
+    Ok(())
+}
+
+/// One name, as a line of text.
+fn look_up(name: &str, limit: Duration) -> String {
+    match sward::timeout(limit, || (name, 0).to_socket_addrs()) {
+        Ok(Ok(addrs)) => format!("{name}: {:?}", addrs.map(|addr| addr.ip()).collect::<Vec<_>>()),
+        Ok(Err(error)) => format!("{name}: {error}"),
+        Err(_elapsed) => format!("{name}: no answer within {limit:?}"),
+    }
+}

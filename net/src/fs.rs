@@ -1,0 +1,111 @@
+//! Files, as [`std::fs`]: each call runs on the pool of [`offload`] and blocks the greenlet, not the
+//! hub. There is nothing to wait for on a regular file: the kernel calls it always ready.
+//!
+//! ```
+//! let path = std::env::temp_dir().join(format!("sward-doc-fs-{}", std::process::id()));
+//! sward::fs::write(&path, "hello")?;
+//! assert_eq!(sward::fs::read_to_string(&path)?, "hello");
+//! sward::fs::remove_file(&path)?;
+//! # std::io::Result::Ok(())
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[doc(no_inline)]
+pub use std::fs::{DirBuilder, DirEntry, FileTimes, FileType, Metadata, Permissions, TryLockError};
+
+use sward_runtime::offload;
+
+pub use file::{File, OpenOptions};
+pub use read_dir::ReadDir;
+
+mod file;
+mod read_dir;
+
+/// Functions of one path.
+macro_rules! of_one_path {
+    ($($name:ident -> $result:ty;)*) => {$(
+        #[doc = concat!("As [`std::fs::", stringify!($name), "`]. Blocks the greenlet.")]
+        ///
+        /// # Errors
+        ///
+        /// As std's.
+        pub fn $name<P: AsRef<Path>>(path: P) -> io::Result<$result> {
+            let path = path.as_ref().to_owned();
+            offload(move || std::fs::$name(path))
+        }
+    )*};
+}
+
+of_one_path! {
+    canonicalize -> PathBuf;
+    create_dir -> ();
+    create_dir_all -> ();
+    exists -> bool;
+    metadata -> Metadata;
+    read -> Vec<u8>;
+    read_link -> PathBuf;
+    read_to_string -> String;
+    remove_dir -> ();
+    remove_dir_all -> ();
+    remove_file -> ();
+    symlink_metadata -> Metadata;
+}
+
+/// Functions of two paths.
+macro_rules! of_two_paths {
+    ($($name:ident -> $result:ty;)*) => {$(
+        #[doc = concat!("As [`std::fs::", stringify!($name), "`]. Blocks the greenlet.")]
+        ///
+        /// # Errors
+        ///
+        /// As std's.
+        pub fn $name<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<$result> {
+            let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
+            offload(move || std::fs::$name(from, to))
+        }
+    )*};
+}
+
+of_two_paths! {
+    copy -> u64;
+    hard_link -> ();
+    rename -> ();
+}
+
+/// As [`std::fs::write`]. Blocks the greenlet.
+///
+/// # Errors
+///
+/// As std's.
+pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result<()> {
+    let (path, contents) = (path.as_ref().to_owned(), contents.as_ref().to_owned());
+    offload(move || std::fs::write(path, contents))
+}
+
+/// As [`std::fs::set_permissions`]. Blocks the greenlet.
+///
+/// # Errors
+///
+/// As std's.
+pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io::Result<()> {
+    let path = path.as_ref().to_owned();
+    offload(move || std::fs::set_permissions(path, permissions))
+}
+
+/// As [`std::fs::read_dir`]. Blocks the greenlet.
+///
+/// # Errors
+///
+/// As std's.
+///
+/// ```
+/// let names: Vec<_> = sward::fs::read_dir(".")?.map(|entry| entry.map(|it| it.file_name())).collect::<Result<_, _>>()?;
+/// assert!(names.iter().any(|name| name == "Cargo.toml"));
+/// # std::io::Result::Ok(())
+/// ```
+pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
+    let path = path.as_ref().to_owned();
+    offload(move || std::fs::read_dir(path)).map(ReadDir::new)
+}
