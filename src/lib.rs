@@ -5,6 +5,7 @@
 //! - This page: greenlets, as `std::thread` has threads: [`spawn`], [`Greenlet`], [`scope`], [`sleep`], [`timeout`] ...
 //! - [`sync`]: what greenlets wait for each other with.
 //! - [`net`]: sockets in `std::net`'s shapes.
+//! - `patch` (feature `patch`): makes blocking code that nobody wrote for greenlets park them.
 //! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.
 
 #![forbid(unsafe_code)]
@@ -12,6 +13,9 @@
 #[doc(inline)]
 pub use sward_net as net;
 pub use sward_net::{process, signal};
+#[cfg(feature = "patch")]
+#[doc(inline)]
+pub use sward_patch as patch;
 pub use sward_runtime::{
     Builder, Current, Elapsed, Greenlet, GreenletId, GreenletLocal, Handle, JoinError, RemoteGreenlet, Scope,
     ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, join_all, lowlevel, offload, run, scope,

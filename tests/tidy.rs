@@ -20,10 +20,13 @@ const MAX_FACADE: usize = 100;
 
 /// Where `unsafe` may stand, and why it cannot be done without. A name that ends with `/` is a folder.
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[
+    ("patch/", "stands in for functions of libc"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),
     ("runtime/tests/promises_of_fork.rs", "forks, and waits for the child"),
+    ("runtime/src/hooks.rs", "duplicates a descriptor that somebody else owns"),
+    ("runtime/src/oneshot.rs", "arms descriptors that somebody else owns"),
     ("runtime/src/hub.rs", "frees a thread's hub, which everything on that thread borrows, when the thread ends"),
 ];
 

@@ -1,0 +1,3 @@
+//! Nothing to build: the script exists because `links` needs one.
+
+fn main() {}
