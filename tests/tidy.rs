@@ -20,7 +20,8 @@ const MAX_FACADE: usize = 100;
 
 /// Where `unsafe` may stand, and why it cannot be done without. A name that ends with `/` is a folder.
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[
-    ("patch/", "stands in for functions of libc"),
+    ("patch/src/", "stands in for functions of libc"),
+    ("patch/tests/", "calls functions of libc"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),
