@@ -45,29 +45,28 @@
 //! native call of sward raises the interrupt. So a driver sees an error, cleans up in its own way, and
 //! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end.
 
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 mod function;
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 mod gate;
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 mod green;
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 mod loaded;
 mod report;
 mod stats;
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
-mod table;
-#[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
-mod unsupported;
-
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 mod switch;
+#[cfg(hooks)]
+mod table;
+#[cfg(not(hooks))]
+mod unsupported;
 
 pub use report::{Coverage, Object, Report};
 pub use stats::{Calls, Stats};
-#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[cfg(hooks)]
 use switch as how;
-#[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
+#[cfg(not(hooks))]
 use unsupported as how;
 
 /// Makes blocking libc calls inside greenlets park the greenlet, for the whole process and for good.

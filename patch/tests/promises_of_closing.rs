@@ -98,3 +98,50 @@ fn a_number_that_fclose_freed_can_be_waited_for_again() {
         .unwrap();
     });
 }
+
+#[test]
+fn a_hang_up_reaches_who_asked_for_nothing_else() {
+    patched("a_hang_up_reaches_who_asked_for_nothing_else", || {
+        let (a, b) = UnixStream::pair().unwrap();
+        let fd = a.as_raw_fd();
+        let poller = sward::spawn(move || {
+            let mut entry = libc::pollfd { fd, events: 0, revents: 0 };
+            // SAFETY: one entry.
+            (unsafe { libc::poll(&raw mut entry, 1, -1) }, entry.revents)
+        });
+        let reader = sward::spawn(move || read(fd, &mut [0; 1]));
+        sward::sleep(ms(2));
+        (&b).write_all(b"x").unwrap();
+        assert_eq!(reader.join().unwrap(), 1);
+        assert!(!poller.is_finished());
+        drop(b);
+        assert_eq!(poller.join().unwrap(), (1, libc::POLLHUP));
+        drop(a);
+    });
+}
+
+#[test]
+fn what_a_vforked_child_closes_stays_open_here() {
+    patched("what_a_vforked_child_closes_stays_open_here", || {
+        let (a, b) = UnixStream::pair().unwrap();
+        let fd = a.as_raw_fd();
+        let reader = sward::spawn(move || (read(fd, &mut [0; 1]), a));
+        sward::sleep(ms(2));
+        #[expect(deprecated, reason = "C programs still use it")]
+        // SAFETY: the child closes a descriptor of its own and ends.
+        let child = unsafe {
+            let child = libc::vfork();
+            if child == 0 {
+                libc::close(fd);
+                libc::_exit(0);
+            }
+            child
+        };
+        // SAFETY: takes a number only.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+        sward::sleep(ms(2));
+        assert!(!reader.is_finished());
+        (&b).write_all(b"x").unwrap();
+        assert_eq!(reader.join().unwrap().0, 1);
+    });
+}

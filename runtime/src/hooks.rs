@@ -204,7 +204,7 @@ impl Places<'_> {
                 closed = Some(fd);
             }
             if let Some(copy) = copy {
-                reactor.oneshots().forget(copy);
+                reactor.oneshots().evict(copy);
             }
         }
         closed

@@ -103,12 +103,14 @@ pub(crate) struct OneShots {
     fds: Vec<Fd>,
     /// Waits under way.
     waiting: usize,
+    /// The process that all this is about.
+    process: u32,
 }
 
 impl OneShots {
     /// For the poller with this descriptor, which must stay open as long as this value lives.
     pub(crate) fn new(epoll: RawFd) -> OneShots {
-        OneShots { epoll, fds: Vec::new(), waiting: 0 }
+        OneShots { epoll, fds: Vec::new(), waiting: 0, process: std::process::id() }
     }
 
     /// Whether anybody waits.
@@ -169,23 +171,28 @@ impl OneShots {
         if news.writable {
             entry.wake_first(WRITE);
         }
-        let wanted = entry.interest();
-        if wanted != 0 && control(self.epoll, libc::EPOLL_CTL_MOD, fd, wanted).is_err() {
+        // Also for those that asked for nothing, and so hear of errors and hang-ups only.
+        let waited_for = entry.waiters.iter().any(|waiter| !waiter.closed);
+        if waited_for && control(self.epoll, libc::EPOLL_CTL_MOD, fd, entry.interest()).is_err() {
             entry.close();
         }
     }
 
-    /// The descriptors in `first..=last` are being closed: who waits for one hears so.
+    /// The descriptors in `first..=last` were closed: who waits for one hears so.
     pub(crate) fn close(&mut self, first: RawFd, last: RawFd) {
         let end = self.fds.len().min((last as usize).saturating_add(1));
-        if let Some(fds) = self.fds.get_mut(first as usize..end) {
-            for entry in fds {
-                entry.close();
-            }
+        let Some(fds) = self.fds.get_mut(first as usize..end) else { return };
+        // The child of a `vfork` has descriptors of its own, but this memory.
+        if !fds.iter().any(|entry| entry.known) || std::process::id() != self.process {
+            return;
+        }
+        for entry in fds.iter_mut().filter(|entry| entry.known) {
+            entry.close();
         }
     }
 
-    /// A source is about to register `fd`: takes it out, and lets who waits for it look again.
+    /// Takes a descriptor out, since a source is about to register it, or it will be closed while its
+    /// file stays open. Who still waits for it looks again.
     pub(crate) fn evict(&mut self, fd: RawFd) {
         let Some(entry) = self.fds.get_mut(fd as usize).filter(|entry| entry.known) else { return };
         entry.known = false;
@@ -194,11 +201,6 @@ impl OneShots {
         for waiter in entry.waiters.extract_if(.., |waiter| !waiter.closed) {
             hub::wake(waiter.key, Reason::Unparked);
         }
-    }
-
-    /// Takes a descriptor out that is about to be closed but whose file stays open.
-    pub(crate) fn forget(&mut self, fd: RawFd) {
-        self.evict(fd);
     }
 }
 
