@@ -191,7 +191,7 @@ fn a_full_backlog_of_a_unix_socket_is_waited_out() {
         unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 1) };
         let acceptor = sward::spawn(move || {
             thread::sleep(ms(30));
-            (0..8).map(|_| listener.accept().unwrap()).count()
+            (0..8).filter(|_| listener.accept().is_ok()).count()
         });
         let to = path.clone();
         greenlets(8, move |_| UnixStream::connect(&to).unwrap());
