@@ -126,9 +126,9 @@ fn checked_calls_park_too() {
 }
 
 #[test]
-fn a_library_bound_past_the_hooks_is_repaired() {
+fn a_deepbound_library_is_repaired_not_under_asan() {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    patched("a_library_bound_past_the_hooks_is_repaired", || {
+    patched("a_deepbound_library_is_repaired_not_under_asan", || {
         for (name, relro) in [("deep", "-Wl,-z,now"), ("deep-norelro", "-Wl,-z,norelro")] {
             let flags = libc::RTLD_NOW | libc::RTLD_DEEPBIND;
             let Some((library, file)) = Library::load(name, &[relro], flags) else { return };
