@@ -22,6 +22,7 @@ const MAX_FACADE: usize = 100;
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("patch/src/", "stands in for functions of libc"),
     ("patch/tests/", "calls functions of libc"),
+    ("patch/examples/", "is called from C"),
     ("patch/benches/", "calls libc functions past the hooks"),
     ("examples/concurrent_download.rs", "patches, which is a promise to be made"),
     ("examples/c_library.rs", "patches, and calls a C library"),

@@ -55,19 +55,18 @@ pub(crate) fn is_open() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
-/// Lets a greenlet into the hook of `function`; everybody else gets `None` and makes the real call.
+/// Whether the caller is nobody whom [`enter`] would let in: the first question, and for most callers
+/// the last.
 #[inline(always)]
-pub(crate) fn enter(function: &'static Function) -> Option<Inside> {
-    if !is_open() || !hooks::on_greenlet() {
-        return None;
-    }
-    enter_from_greenlet(function)
+pub(crate) fn is_shut() -> bool {
+    !is_open() || !hooks::runs_greenlet()
 }
 
-/// The rest of [`enter`].
-fn enter_from_greenlet(function: &'static Function) -> Option<Inside> {
+/// Lets a greenlet into the hook of `function`, unless it is in one already or in `without`; then it
+/// makes the real call. Not before [`is_shut`] has said no.
+pub(crate) fn enter(function: &'static Function) -> Option<Inside> {
     let state = STATE.get();
-    if state != 0 && (state & INSIDE != 0 || EXEMPT.with(Cell::get) != 0) {
+    if state & INSIDE != 0 || !hooks::on_greenlet() || (state != 0 && EXEMPT.with(Cell::get) != 0) {
         return None;
     }
     STATE.set(state | INSIDE);

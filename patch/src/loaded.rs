@@ -226,13 +226,14 @@ impl Image {
         }
         // SAFETY: the relocation's symbol, in the object's table.
         let symbol = unsafe { &*self.symbols.wrapping_add(index) };
-        // One that the object defines itself only happens to have that name.
-        if symbol.st_shndx != 0 {
-            return None;
-        }
         // SAFETY: its name, in the object's table.
         let name = unsafe { CStr::from_ptr(self.names.wrapping_add(symbol.st_name as usize)) };
-        TABLE.iter().find(|function| function.symbol() == name)
+        // One that the object defines itself only happens to have that name, unless this code is in the object:
+        // then another object's, which came first, was preferred to the one exported here.
+        let imported = symbol.st_shndx == 0;
+        TABLE
+            .iter()
+            .find(|function| function.symbol() == name && (imported || self.range.contains(&function.hook().addr())))
     }
 }
 

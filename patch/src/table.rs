@@ -66,7 +66,7 @@ macro_rules! functions {
                 /// As the C function.
                 #[allow(clippy::too_many_arguments, reason = "as in C")]
                 pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
-                    functions!(@body $kind $name $green, $($arg),*)
+                    functions!(@body $kind $name $green, ($($arg: $type),*) -> $result)
                 }
             )*
         }
@@ -87,17 +87,33 @@ macro_rules! functions {
             )*
         }
     };
-    (@body greenlet $name:ident $green:path, $($arg:ident),*) => {
-        match gate::enter(&TABLE[Index::$name as usize]) {
-            // SAFETY: passed on as they came.
-            None => unsafe { real::$name($($arg),*) },
-            // SAFETY: the green functions ask for what the C functions ask for. What they lend to
-            // the kernel or read after parking is the caller's, whose frame stays where it is: a
-            // greenlet's stack is not reused before it has returned (invariant 8).
-            Some(inside) => unsafe { $green(&inside, $($arg),*) },
+    (@body greenlet $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {{
+        /// The rest, apart: so that the way past the gate is a jump and not a call. A return after a
+        /// system call is one that the processor predicts wrong.
+        ///
+        /// # Safety
+        ///
+        /// As the C function.
+        #[inline(never)]
+        #[allow(clippy::too_many_arguments, reason = "as in C")]
+        unsafe extern "C" fn enter($($arg: $type),*) -> $result {
+            match gate::enter(&TABLE[Index::$name as usize]) {
+                // SAFETY: passed on as they came.
+                None => unsafe { real::$name($($arg),*) },
+                // SAFETY: the green functions ask for what the C functions ask for. What they lend to
+                // the kernel or read after parking is the caller's, whose frame stays where it is: a
+                // greenlet's stack is not reused before it has returned (invariant 8).
+                Some(inside) => unsafe { $green(&inside, $($arg),*) },
+            }
         }
-    };
-    (@body hub $name:ident $green:path, $($arg:ident),*) => {
+        if gate::is_shut() {
+            // SAFETY: passed on as they came.
+            return unsafe { real::$name($($arg),*) };
+        }
+        // SAFETY: as above.
+        unsafe { enter($($arg),*) }
+    }};
+    (@body hub $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
         if gate::is_open() && sward_runtime::lowlevel::hooks::on_hub() {
             // SAFETY: passed on as they came.
             unsafe { $green($($arg),*) }

@@ -38,6 +38,12 @@ pub fn on_greenlet() -> bool {
     })
 }
 
+/// Whether a greenlet runs on this thread: what is needed, but not all, for [`on_greenlet`]. Calls nothing.
+#[inline(always)]
+pub fn runs_greenlet() -> bool {
+    hub::existing().is_some_and(|hub| hub.runs_greenlet())
+}
+
 /// Whether this thread has a hub, whoever runs on it.
 #[inline]
 pub fn on_hub() -> bool {

@@ -58,7 +58,9 @@ pub mod lowlevel {
     #[cfg(target_os = "linux")]
     #[doc(hidden)]
     pub mod hooks {
-        pub use crate::hooks::{Ended, closed, offload, on_greenlet, on_hub, sleep, wait_fds, yield_now};
+        pub use crate::hooks::{
+            Ended, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, wait_fds, yield_now,
+        };
     }
     pub use crate::killer::Killer;
     pub use crate::offload::offload_to;

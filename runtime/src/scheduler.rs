@@ -176,6 +176,12 @@ impl Hub {
         self.current.get().expect("a hub begins with its root")
     }
 
+    /// Whether a greenlet runs, and not the root.
+    #[inline(always)]
+    pub(crate) fn runs_greenlet(&self) -> bool {
+        self.current.get().is_some_and(|slot| !slot.is_root())
+    }
+
     /// The root's slot.
     #[inline]
     pub(crate) fn root(&'static self) -> &'static Slot {
