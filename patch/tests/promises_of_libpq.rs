@@ -100,7 +100,9 @@ impl Postgres {
     fn start(name: &str) -> Option<Postgres> {
         let programs = fs::read_dir("/usr/lib/postgresql").ok().and_then(|mut versions| versions.next());
         let Some(programs) = programs.map(|version| version.unwrap().path().join("bin")) else {
-            assert!(std::env::var_os("SWARD_REQUIRE_TOOLS").is_none(), "PostgreSQL is missing");
+            if cfg!(feature = "real") {
+                panic!("PostgreSQL is missing");
+            }
             eprintln!("skipped: no PostgreSQL");
             return None;
         };

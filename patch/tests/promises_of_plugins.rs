@@ -33,7 +33,9 @@ fn a_plugin_in_python_patches_what_is_loaded_not_under_asan() {
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&other).arg(source).status();
     let output = Command::new("python3").args(["-c", SCRIPT]).arg(&plugin).arg(&other).output();
     let (Ok(built), Ok(output)) = (built, output) else {
-        assert!(std::env::var_os("SWARD_REQUIRE_TOOLS").is_none(), "cc and python3 are needed");
+        if cfg!(feature = "real") {
+            panic!("cc and python3 are needed");
+        }
         return eprintln!("skipped: no cc, or no python3");
     };
     std::fs::remove_file(other).unwrap();
