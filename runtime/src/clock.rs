@@ -48,8 +48,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(NANOSECONDS).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// The clock of `Instant` in nanoseconds, without the detour of `Instant`'s arithmetic (a quarter of the instructions
-/// of a `timeout` that does not expire).
+/// The clock of `Instant` in nanoseconds, without the detour of `Instant`'s arithmetic, which a `timeout` that does not
+/// expire would feel.
 #[cfg(target_os = "linux")]
 #[inline]
 fn monotonic() -> u64 {

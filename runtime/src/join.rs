@@ -236,9 +236,8 @@ struct Extras {
 impl<T> Packet<T> {
     /// Of a greenlet that has not finished.
     ///
-    /// Written where it stays: `Rc::new` would take the finished value, which is then written twice and copied in a
-    /// way that waits for the first writing (5 of the 60 ns that spawn and join take). For the same reason the parts
-    /// that are always the same are constants.
+    /// Written where it stays: `Rc::new` would take the finished value, which is then written twice, and the copying
+    /// waits for the first writing. For the same reason the parts that are always the same are constants.
     #[inline]
     pub(crate) fn new(key: GreenletKey, site: &'static Location<'static>) -> Rc<Packet<T>> {
         Rc::new_cyclic(|_| Packet {
