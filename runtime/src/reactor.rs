@@ -4,9 +4,11 @@
 //! A source is registered once, edge-triggered, in both directions, and taken out before its file
 //! descriptor closes (invariant 9). An event sets flags on the source and wakes who waits there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -34,6 +36,8 @@ pub(crate) struct Reactor {
     sources: Slab<Rc<Readiness>>,
     /// Wakes the poller at a deadline, more precisely than its own timeout does.
     alarm: Alarm,
+    /// Wakers of the futures that events came for, in that order.
+    woken: VecDeque<task::Waker>,
 }
 
 impl Reactor {
@@ -43,7 +47,7 @@ impl Reactor {
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         // Last: it can be given away only once, and nothing may fail after that.
         remote.set_waker(Waker::new(poll.registry(), WAKER)?);
-        Ok(Reactor { poll, events: Events::with_capacity(EVENTS), sources: Slab::new(), alarm })
+        Ok(Reactor { poll, events: Events::with_capacity(EVENTS), sources: Slab::new(), alarm, woken: VecDeque::new() })
     }
 
     /// Whether any file descriptor is registered.
@@ -69,7 +73,13 @@ impl Reactor {
         self.sources.try_remove(key);
     }
 
-    /// Takes events for at most `limit` (`None`: until there is one) and wakes those concerned.
+    /// The next future to be woken: by the hub, when the reactor is not borrowed.
+    pub(crate) fn pop_woken(&mut self) -> Option<task::Waker> {
+        self.woken.pop_front()
+    }
+
+    /// Takes events for at most `limit` (`None`: until there is one) and wakes those concerned;
+    /// `pop_woken` gives the futures among them.
     pub(crate) fn turn(&mut self, limit: Option<Duration>) {
         let timeout = self.alarm.arm(limit);
         match self.poll.poll(&mut self.events, timeout) {
@@ -84,7 +94,7 @@ impl Reactor {
                 ALARM => self.alarm.rang(),
                 Token(key) => {
                     if let Some(readiness) = self.sources.get(key) {
-                        readiness.on_event(event);
+                        readiness.on_event(event, &mut self.woken);
                     }
                 }
             }

@@ -340,6 +340,7 @@ impl Hub {
         if let Some(reactor) = self.reactor.borrow_mut().as_mut().filter(|reactor| reactor.has_sources()) {
             reactor.turn(Some(Duration::ZERO));
         }
+        self.wake_futures();
         self.expire_timers();
     }
 
@@ -358,6 +359,7 @@ impl Hub {
         }
         let limit = next.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
         self.wait_outside(limit);
+        self.wake_futures();
         self.drain_inbox();
         self.expire_timers();
         Ok(())
@@ -380,6 +382,14 @@ impl Hub {
         }
         reactor.turn(if sleeps { limit } else { Some(Duration::ZERO) });
         self.remote.inbox.awake();
+    }
+
+    /// Calls the wakers of the futures that events came for: foreign code, so nothing is borrowed.
+    fn wake_futures(&'static self) {
+        let next = || self.reactor.borrow_mut().as_mut().and_then(Reactor::pop_woken);
+        while let Some(waker) = next() {
+            waker.wake();
+        }
     }
 
     /// Makes ready whose deadline has passed. I/O was looked at before: ready data beats a timeout.

@@ -10,13 +10,19 @@
 //! `ready` is false only while the kernel is known to have nothing: an edge-triggered event is due
 //! before there can be something again. In each direction one greenlet at a time has the *turn*; the
 //! others wait for it first in, first out, so an event wakes one of them and nobody overtakes.
+//!
+//! A future waits beside them, without a turn: it leaves its waker with the direction. A waker is
+//! foreign code, so the reactor only collects those of a turn; the hub calls them when nothing of it
+//! is borrowed (invariant 1).
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::hub::{self, hub};
@@ -50,6 +56,8 @@ struct Side {
     turns: WaitQueue,
     /// Greenlets that wait for an event: the one that has the turn, and callers of `wait_readable`.
     events: WaitQueue,
+    /// The future that waits for an event, the last one that was polled.
+    waker: Cell<Option<Waker>>,
 }
 
 impl Side {
@@ -62,15 +70,27 @@ impl Side {
             taken: Cell::new(false),
             turns: WaitQueue::new(),
             events: WaitQueue::new(),
+            waker: Cell::new(None),
         }
     }
 
-    /// An event came.
-    fn wake(&self, hung_up: bool) {
+    /// An event came. The waker returned is to be called once the reactor is not borrowed any more.
+    #[must_use]
+    fn wake(&self, hung_up: bool) -> Option<Waker> {
         self.ready.set(true);
         self.news.set(true);
         self.hung_up.set(self.hung_up.get() | hung_up);
         self.events.wake_all();
+        self.waker.take()
+    }
+
+    /// Leaves a future's waker here.
+    fn set_waker(&self, waker: &Waker) {
+        let kept = match self.waker.take() {
+            Some(old) if old.will_wake(waker) => old,
+            _ => waker.clone(),
+        };
+        self.waker.set(Some(kept));
     }
 }
 
@@ -91,14 +111,15 @@ impl Readiness {
         }
     }
 
-    /// Takes an event of the poller. Wakes, so it only queues (invariant 2).
-    pub(crate) fn on_event(&self, event: &mio::event::Event) {
+    /// Takes an event of the poller. Wakes greenlets, which only queues them (invariant 2), and adds
+    /// the wakers of futures to `woken`.
+    pub(crate) fn on_event(&self, event: &mio::event::Event, woken: &mut VecDeque<Waker>) {
         let error = event.is_error();
         if error || event.is_readable() || event.is_read_closed() {
-            self.read.wake(error || event.is_read_closed());
+            woken.extend(self.read.wake(error || event.is_read_closed()));
         }
         if error || event.is_writable() || event.is_write_closed() {
-            self.write.wake(error || event.is_write_closed());
+            woken.extend(self.write.wake(error || event.is_write_closed()));
         }
     }
 }
@@ -149,8 +170,11 @@ impl Drop for Registration {
             reactor.deregister(self.fd, place.key);
         }
         for side in [&self.readiness.read, &self.readiness.write] {
-            side.wake(true);
+            let waker = side.wake(true);
             side.turns.wake_all();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 }
@@ -257,6 +281,53 @@ impl<T: AsFd> Source<T> {
         call: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
         self.retry(Direction::Write, name, deadline, call)
+    }
+
+    /// The two calls above for a future: makes `call`, unless it is known that it would block, and if
+    /// it would, leaves the task's waker for the next event. Never switches greenlets, so that it may be
+    /// called with a lock held. One future may wait in each direction, beside any greenlets: the last
+    /// one polled.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use sward::lowlevel::{Direction, Source};
+    ///
+    /// let (a, b) = UnixStream::pair()?;
+    /// a.set_nonblocking(true)?;
+    /// let a = Source::new(a);
+    /// let reader = sward::spawn(move || {
+    ///     let mut buffer = [0; 5];
+    ///     let read = std::future::poll_fn(|context| {
+    ///         a.poll_with(Direction::Read, context, |mut stream| stream.read(&mut buffer))
+    ///     });
+    ///     sward::block_on(read)
+    /// });
+    /// sward::yield_now(); // the reader waits
+    /// (&b).write_all(b"hello")?;
+    /// assert_eq!(reader.join().unwrap()?, 5);
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `call`; what `epoll_ctl(2)` says of a descriptor that cannot be waited on.
+    pub fn poll_with<R>(
+        &self,
+        direction: Direction,
+        context: &mut Context<'_>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let side = self.registration.readiness.side(direction);
+        if side.ready.get()
+            && let Some(result) = attempt(side, || call(&self.io))
+        {
+            return Poll::Ready(result);
+        }
+        // Registering reports what came since the attempt as an event.
+        self.registration.ensure()?;
+        side.set_waker(context.waker());
+        Poll::Pending
     }
 
     /// Tells that a call has just moved less than it could have (a short read or write of a
