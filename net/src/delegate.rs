@@ -17,6 +17,13 @@ macro_rules! descriptor {
             pub(crate) fn socket(&self) -> &Socket<$std> {
                 &self.socket
             }
+
+            /// The descriptor and what the hub knows of it, for drivers that poll it as a future. The timeouts
+            /// of this type do not limit calls made through it.
+            #[inline]
+            pub fn source(&self) -> &sward_runtime::lowlevel::Source<$std> {
+                self.socket.source()
+            }
         }
 
         /// Switches the descriptor to non-blocking mode.
