@@ -203,6 +203,35 @@ impl ServerHandle {
         !self.control.lock().killed
     }
 
+    /// Waits until the server no longer accepts; handlers may still run. Blocks the greenlet.
+    ///
+    /// For whoever must tell long-lived handlers to come to an end.
+    ///
+    /// # Panics
+    ///
+    /// Never on its own account.
+    ///
+    /// ```
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// let told = sward::spawn({
+    ///     let handle = handle.clone();
+    ///     move || handle.wait_stop()
+    /// });
+    /// let serving = sward::spawn(move || server.serve(|_stream, _peer| ()));
+    /// sward::yield_now();
+    /// handle.stop();
+    /// told.join().unwrap();
+    /// # serving.join().unwrap()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn wait_stop(&self) {
+        let _watch = self.control.watch();
+        while matches!(self.control.phase(), Phase::Idle | Phase::Serving) {
+            park(None);
+        }
+    }
+
     /// Whether the server has stopped: no handler runs any more.
     pub fn is_stopped(&self) -> bool {
         self.control.phase() == Phase::Stopped
