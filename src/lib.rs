@@ -5,6 +5,7 @@
 //! - This page: greenlets, as `std::thread` has threads: [`spawn`], [`Greenlet`], [`scope`], [`sleep`], [`timeout`] ...
 //! - [`sync`]: what greenlets wait for each other with.
 //! - [`net`]: sockets in `std::net`'s shapes.
+//! - `web` (feature `web`): HTTP servers whose handlers simply block.
 //! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.
 
 #![forbid(unsafe_code)]
@@ -21,3 +22,6 @@ pub use sward_runtime::{
 };
 #[doc(inline)]
 pub use sward_sync as sync;
+#[cfg(feature = "web")]
+#[doc(inline)]
+pub use sward_web as web;

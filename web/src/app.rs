@@ -1,0 +1,90 @@
+//! What answers requests: a closure that blocks, or a tower service.
+
+use std::fmt::Display;
+use std::future::poll_fn;
+
+use bytes::Buf;
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::body::Body;
+use crate::reply::{BoxError, Reply};
+
+/// An application, whatever it is made of. Runs in the request's greenlet and may block.
+pub(crate) trait App {
+    /// Answers a request; an error becomes a 500 and is logged.
+    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String>;
+}
+
+/// What a handler may return: a `Response` of anything that converts into a [`Reply`], or a `Result` of that
+/// with any error that can be displayed.
+///
+/// An `Err` becomes an empty 500 (413 or 408 if the request's body was too large or too slow), and the
+/// error is logged.
+pub trait IntoAnswer: sealed::Sealed {
+    /// The response, or what to log.
+    ///
+    /// # Errors
+    ///
+    /// The handler's, as text.
+    fn into_answer(self) -> Result<Response<Reply>, String>;
+}
+
+impl<B: Into<Reply>> IntoAnswer for Response<B> {
+    fn into_answer(self) -> Result<Response<Reply>, String> {
+        Ok(self.map(Into::into))
+    }
+}
+
+impl<B: Into<Reply>, E: Display> IntoAnswer for Result<Response<B>, E> {
+    fn into_answer(self) -> Result<Response<Reply>, String> {
+        match self {
+            Ok(response) => response.into_answer(),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Keeps `IntoAnswer` to the types above.
+mod sealed {
+    use super::{Display, Reply, Response};
+
+    /// See there.
+    pub trait Sealed {}
+    impl<B: Into<Reply>> Sealed for Response<B> {}
+    impl<B: Into<Reply>, E: Display> Sealed for Result<Response<B>, E> {}
+}
+
+/// A closure.
+pub(crate) struct Handler<F>(pub(crate) F);
+
+impl<F, A> App for Handler<F>
+where
+    F: Fn(Request<Body>) -> A,
+    A: IntoAnswer,
+{
+    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String> {
+        self.0(request).into_answer()
+    }
+}
+
+/// A tower service; each request has a clone of it.
+pub(crate) struct Tower<S>(pub(crate) S);
+
+impl<S, B> App for Tower<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Data: Buf,
+    B::Error: Into<BoxError>,
+{
+    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String> {
+        let mut service = self.0.clone();
+        let response = sward_runtime::block_on(async move {
+            poll_fn(|context| service.poll_ready(context)).await?;
+            service.call(request).await
+        });
+        response.map(|response| response.map(Reply::from_body)).map_err(|error| error.into().to_string())
+    }
+}

@@ -1,0 +1,195 @@
+//! A connection from its first byte to its last, in one greenlet.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use hyper::server::conn::{http1, http2};
+
+use crate::driver::{Driver, End, Engine};
+use crate::exchange::Exchanges;
+use crate::shared::Shared;
+use crate::site::Site;
+use crate::stream::{Peer, Stream};
+use crate::upgrade::Upgraded;
+use crate::wire::{Dialect, HyperIo, Wire};
+
+/// How long a closed connection takes what the client is still sending, so that the client reads the
+/// answer instead of a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a client gets that does not send its request.
+const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Handles a connection. Blocks the greenlet until it is closed and its requests have ended.
+pub(crate) fn handle(stream: Stream, peer: Peer, site: &Rc<Site>) {
+    let shared = Shared::new(site, peer);
+    let _entry = site.enter();
+    let _requests = KillRequests(&shared);
+    serve(stream, &shared);
+    shared.wait_for_greenlets();
+}
+
+/// Kills a connection's requests when the connection is killed, or panics.
+struct KillRequests<'a>(&'a Shared);
+
+impl Drop for KillRequests<'_> {
+    fn drop(&mut self) {
+        // After an orderly end there are none.
+        self.0.kill_greenlets();
+    }
+}
+
+/// Speaks HTTP over the stream until one side has had enough.
+fn serve(stream: Stream, shared: &Rc<Shared>) {
+    let wire = Wire::new(stream);
+    let driver = Driver::new(shared.clone());
+    // A connection on which nothing has come is closed without a word.
+    let dialect = match driver.until(shared.settings.head_timeout, |context| wire.poll_dialect(context)) {
+        Some(Ok(Some(dialect))) => dialect,
+        Some(Ok(None)) => return,
+        Some(Err(error)) => return log::debug!(target: "sward_web", "{}: {error}", shared.peer),
+        None => return time_out(&driver, &wire),
+    };
+    let end = match dialect {
+        Dialect::Http1 => {
+            let mut engine = Http1(http1_builder(shared).serve_connection(io(&wire), Exchanges(shared.clone())));
+            let end = driver.run(&mut engine, &wire);
+            if let (End::Done(Ok(())), Some(upgrade)) = (&end, shared.upgrade.take()) {
+                let rest = engine.0.into_parts().read_buf;
+                _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
+                return upgrade(Upgraded::new(wire, rest));
+            }
+            end
+        }
+        Dialect::Http2 => driver.run(&mut Http2::new(&wire, shared), &wire),
+    };
+    close(&driver, &wire, shared, end);
+}
+
+/// hyper's end of the wire.
+fn io(wire: &Rc<Wire>) -> HyperIo {
+    HyperIo(wire.clone())
+}
+
+/// Ends a connection so that the client gets all that was written.
+fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
+    if !matches!(end, End::Done(Ok(()))) {
+        log::debug!(target: "sward_web", "{}: {end}", shared.peer);
+    }
+    match &end {
+        End::HeadTimedOut => return time_out(driver, wire),
+        End::Broken(_) | End::TimedOut(_) => return,
+        End::Done(_) => {}
+    }
+    let lingers = shared.unread.get() || matches!(&end, End::Done(Err(error)) if error.is_parse());
+    let flushed = driver.until(shared.settings.write_timeout, |context| wire.poll_shutdown(context));
+    if lingers && matches!(flushed, Some(Ok(()))) {
+        _ = driver.until(Some(LINGER), |context| wire.poll_discard(context));
+    }
+}
+
+/// Tells a client that it took too long for its request, if it has begun one.
+fn time_out(driver: &Driver, wire: &Wire) {
+    if wire.received() > 0 {
+        // What does not go into the socket's empty buffer at once is not worth waiting for.
+        _ = driver.until(Some(Duration::ZERO), |context| {
+            ready!(wire.stream().poll_write(context, &[IoSlice::new(TIMED_OUT)]))?;
+            wire.poll_shutdown(context)
+        });
+    }
+}
+
+/// HTTP/1.
+struct Http1(http1::Connection<HyperIo, Exchanges>);
+
+/// hyper's settings for it.
+fn http1_builder(shared: &Shared) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    let settings = &shared.settings;
+    // A client may send its request and close its side, as `nc -N` does.
+    builder.half_close(true).max_header_size(settings.max_head);
+    if let Some(max) = settings.max_headers {
+        builder.max_headers(max);
+    }
+    builder
+}
+
+impl Engine for Http1 {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_without_shutdown(context)
+    }
+
+    fn close(&mut self) {
+        Pin::new(&mut self.0).graceful_shutdown();
+    }
+
+    fn has_heads(&self) -> bool {
+        true
+    }
+}
+
+/// A stream's future, as hyper hands it over.
+type StreamFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Takes the futures of an HTTP/2 connection's streams.
+#[derive(Clone, Default)]
+struct Executor(Rc<RefCell<Vec<StreamFuture>>>);
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Executor {
+    fn execute(&self, future: F) {
+        self.0.borrow_mut().push(Box::pin(future));
+    }
+}
+
+/// HTTP/2: the connection and its streams, all polled in the connection's greenlet. None of these
+/// futures blocks; what blocks, the application, has greenlets of its own.
+struct Http2 {
+    /// hyper's connection.
+    connection: Pin<Box<http2::Connection<HyperIo, Exchanges, Executor>>>,
+    /// New streams.
+    executor: Executor,
+    /// Streams.
+    streams: FuturesUnordered<StreamFuture>,
+}
+
+impl Http2 {
+    /// On a connection whose first bytes said so.
+    fn new(wire: &Rc<Wire>, shared: &Rc<Shared>) -> Http2 {
+        let executor = Executor::default();
+        let mut builder = http2::Builder::new(executor.clone());
+        builder.max_header_list_size(u32::try_from(shared.settings.max_head).unwrap_or(u32::MAX));
+        let connection = builder.serve_connection(io(wire), Exchanges(shared.clone()));
+        Http2 { connection: Box::pin(connection), executor, streams: FuturesUnordered::new() }
+    }
+}
+
+impl Engine for Http2 {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        loop {
+            let result = self.connection.as_mut().poll(context);
+            if result.is_ready() {
+                return result;
+            }
+            self.streams.extend(self.executor.0.borrow_mut().drain(..));
+            match Pin::new(&mut self.streams).poll_next(context) {
+                // A stream has ended; the connection may have something to say about it.
+                Poll::Ready(Some(())) => {}
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.connection.as_mut().graceful_shutdown();
+    }
+
+    fn has_heads(&self) -> bool {
+        false
+    }
+}

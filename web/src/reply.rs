@@ -1,0 +1,243 @@
+//! The body of a response.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::body::Body;
+use crate::pipe::{Pipe, Spawn, WriteBody, Writer};
+
+/// Any error, as bodies pass it on.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Bytes that a body made of a reader reads at once.
+const READ_SIZE: usize = 16 * 1024;
+
+/// The body of a response: bytes, another body, a reader, or what a closure writes. `!Send`, so that it
+/// may hold `Rc`s.
+///
+/// Handlers return a `Response` of anything that converts into a `Reply`: `&'static str`, `String`,
+/// `Vec<u8>`, `Bytes`, `()`, or a `Reply` itself.
+///
+/// ```
+/// use std::io::Write;
+/// use sward::web::{Body, Reply, Request, Response};
+///
+/// /// Server-sent events: one a second, for as long as the client listens.
+/// fn ticks(_: Request<Body>) -> Response<Reply> {
+///     let body = Reply::from_writer(|stream| {
+///         for n in 0.. {
+///             write!(stream, "data: {n}\n\n")?; // an error once the client has left
+///             sward::sleep(std::time::Duration::from_secs(1));
+///         }
+///         Ok(())
+///     });
+///     Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+/// }
+/// ```
+pub struct Reply(Kind);
+
+/// The kinds of bodies.
+enum Kind {
+    /// These bytes, until they were taken.
+    Full(Bytes),
+    /// What another body has.
+    Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>),
+    /// A closure that was not started yet.
+    Closure(WriteBody),
+    /// What a closure writes.
+    Pipe(Pipe),
+}
+
+impl Reply {
+    /// A body that a closure writes, in a greenlet of its own, while it is being sent.
+    ///
+    /// What was written is sent as soon as that greenlet blocks or has written 64 KiB. Writing blocks the
+    /// greenlet while the client does not read, and fails with `ErrorKind::BrokenPipe` once it has left.
+    /// If the closure returns an error or panics, the connection is cut off, so that the client does not take
+    /// the body for complete. The closure is not called for a HEAD request.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// let body = sward::web::Reply::from_writer(|w| w.write_all(b"hello"));
+    /// ```
+    pub fn from_writer<F>(write: F) -> Reply
+    where
+        F: FnOnce(&mut Writer) -> io::Result<()> + 'static,
+    {
+        Reply(Kind::Closure(Box::new(write)))
+    }
+
+    /// A body that is read from `reader`, in a greenlet of its own, while it is being sent: reading may
+    /// block the greenlet.
+    ///
+    /// ```
+    /// let body = sward::web::Reply::from_reader(&b"hello"[..]);
+    /// ```
+    pub fn from_reader<R: Read + 'static>(mut reader: R) -> Reply {
+        Reply::from_writer(move |writer| {
+            let mut buffer = vec![0; READ_SIZE];
+            loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(n) => writer.write_all(&buffer[..n])?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// Any other body, such as one of the crate `http-body-util` or of a framework.
+    ///
+    /// ```
+    /// use sward::web::{Body, Reply, Request, Response};
+    ///
+    /// fn echo(request: Request<Body>) -> Response<Reply> {
+    ///     Response::new(Reply::from_body(request.into_body()))
+    /// }
+    /// ```
+    pub fn from_body<B>(body: B) -> Reply
+    where
+        B: HttpBody + 'static,
+        B::Data: bytes::Buf,
+        B::Error: Into<BoxError>,
+    {
+        Reply(Kind::Other(Box::pin(Mapped(Box::pin(body)))))
+    }
+
+    /// Starts the closure that writes the body, if that is what it is, in a greenlet that `spawn` makes.
+    pub(crate) fn start(&mut self, spawn: &Spawn<'_>) -> Result<(), BoxError> {
+        if let Kind::Closure(_) = self.0
+            && let Kind::Closure(write) = std::mem::replace(&mut self.0, Kind::Full(Bytes::new()))
+        {
+            self.0 = Kind::Pipe(Pipe::start(write, spawn)?);
+        }
+        Ok(())
+    }
+}
+
+/// No bytes.
+impl Default for Reply {
+    fn default() -> Reply {
+        Reply(Kind::Full(Bytes::new()))
+    }
+}
+
+impl From<Bytes> for Reply {
+    fn from(bytes: Bytes) -> Reply {
+        Reply(Kind::Full(bytes))
+    }
+}
+
+impl From<String> for Reply {
+    fn from(text: String) -> Reply {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(bytes: Vec<u8>) -> Reply {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&'static str> for Reply {
+    fn from(text: &'static str) -> Reply {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for Reply {
+    fn from(bytes: &'static [u8]) -> Reply {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<()> for Reply {
+    fn from((): ()) -> Reply {
+        Reply::default()
+    }
+}
+
+/// As [`Reply::from_body`]: sends the request's body back.
+impl From<Body> for Reply {
+    fn from(body: Body) -> Reply {
+        Reply::from_body(body)
+    }
+}
+
+impl HttpBody for Reply {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.start(&|f| sward_runtime::Builder::new().name("response body").spawn(f).map(drop))?;
+        match &mut self.0 {
+            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Other(body) => body.as_mut().poll_frame(context),
+            Kind::Pipe(pipe) => pipe.poll_chunk(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Kind::Closure(_) => unreachable!("a closure was started above"),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Other(body) => body.is_end_stream(),
+            Kind::Closure(_) | Kind::Pipe(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Other(body) => body.size_hint(),
+            Kind::Closure(_) | Kind::Pipe(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Kind::Full(_) => "bytes",
+            Kind::Other(_) => "another body",
+            Kind::Closure(_) | Kind::Pipe(_) => "a writer",
+        };
+        f.debug_tuple("Reply").field(&format_args!("{kind}")).finish()
+    }
+}
+
+/// Another body with its data as `Bytes` and its error in a box.
+struct Mapped<B>(Pin<Box<B>>);
+
+impl<B> HttpBody for Mapped<B>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        use bytes::Buf;
+        // Costs nothing if the data is `Bytes` already.
+        let convert = |frame: Frame<B::Data>| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
+        self.0.as_mut().poll_frame(context).map(|frame| frame.map(|frame| frame.map(convert).map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}

@@ -1,0 +1,137 @@
+//! What a connection, its exchanges and their greenlets know of each other.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use slab::Slab;
+use sward_runtime::lowlevel::{Killer, Unparker, park};
+use sward_runtime::{Builder, Greenlet};
+
+use crate::app::App;
+use crate::settings::Settings;
+use crate::site::Site;
+use crate::stream::Peer;
+use crate::upgrade::UpgradeTo;
+
+/// What a connection does, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    /// Waits for the rest of a request's head.
+    Head(Instant),
+    /// A request is being answered.
+    Busy,
+    /// Waits for the next request.
+    Idle(Instant),
+}
+
+/// The shared state of one connection.
+pub(crate) struct Shared {
+    /// The application.
+    pub(crate) app: Rc<dyn App>,
+    /// Limits and times.
+    pub(crate) settings: Rc<Settings>,
+    /// The server on this hub.
+    pub(crate) site: Rc<Site>,
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// What the connection does.
+    pub(crate) phase: Cell<Phase>,
+    /// Whether a greenlet was spawned since the connection looked.
+    pub(crate) spawned: Cell<bool>,
+    /// Whether the client may still be sending what nobody will read.
+    pub(crate) unread: Cell<bool>,
+    /// Takes the connection over when the answer to an upgrade is sent.
+    pub(crate) upgrade: RefCell<Option<UpgradeTo>>,
+    /// Exchanges that have begun and not ended.
+    in_flight: Cell<usize>,
+    /// The greenlets of exchanges; empty places are of those that are about to be spawned.
+    greenlets: RefCell<Slab<Option<Killer>>>,
+    /// Whether the connection waits for those greenlets.
+    ending: Cell<bool>,
+    /// The connection's greenlet.
+    owner: Unparker,
+}
+
+impl Shared {
+    /// Of a new connection, which the running greenlet handles.
+    pub(crate) fn new(site: &Rc<Site>, peer: Peer) -> Rc<Shared> {
+        Rc::new(Shared {
+            app: site.app.clone(),
+            settings: site.settings.clone(),
+            site: site.clone(),
+            peer,
+            phase: Cell::new(Phase::Head(Instant::now())),
+            spawned: Cell::new(false),
+            unread: Cell::new(false),
+            upgrade: RefCell::new(None),
+            in_flight: Cell::new(0),
+            greenlets: RefCell::new(Slab::new()),
+            ending: Cell::new(false),
+            owner: Unparker::current(),
+        })
+    }
+
+    /// Whether the server stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.site.is_stopping()
+    }
+
+    /// A request has come.
+    pub(crate) fn exchange_begins(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.phase.set(Phase::Busy);
+    }
+
+    /// A request was answered, or its client has left.
+    pub(crate) fn exchange_ends(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        if self.in_flight.get() == 0 {
+            self.phase.set(Phase::Idle(Instant::now()));
+        }
+    }
+
+    /// Spawns a greenlet that the connection waits for at its end, and kills if it is killed.
+    pub(crate) fn spawn(self: &Rc<Self>, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+        let place = self.greenlets.borrow_mut().insert(None);
+        let leave = Leave { shared: self.clone(), place };
+        let greenlet = Builder::new().spawn(move || {
+            let _leave = leave; // dropped last, or when the greenlet never starts
+            f();
+        })?;
+        self.greenlets.borrow_mut()[place] = Some(Killer::of(&greenlet));
+        self.spawned.set(true);
+        Ok(greenlet)
+    }
+
+    /// Waits until the greenlets of all exchanges have ended. Blocks the greenlet.
+    pub(crate) fn wait_for_greenlets(&self) {
+        self.ending.set(true);
+        while !self.greenlets.borrow().is_empty() {
+            park(None);
+        }
+    }
+
+    /// Kills the greenlets of all exchanges.
+    pub(crate) fn kill_greenlets(&self) {
+        self.greenlets.borrow().iter().filter_map(|(_, killer)| killer.as_ref()).for_each(Killer::kill);
+    }
+}
+
+/// Takes a greenlet out of its connection's list when dropped.
+struct Leave {
+    /// The connection.
+    shared: Rc<Shared>,
+    /// The place in the list.
+    place: usize,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.shared.greenlets.borrow_mut().remove(self.place);
+        if self.shared.ending.get() {
+            self.shared.owner.unpark();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a connection comes over.
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::task::{Context, Poll, ready};
+
+use sward_net::{TcpStream, UnixStream};
+use sward_runtime::lowlevel::{Direction, Source};
+
+/// Who is at the other end of a connection.
+///
+/// ```
+/// use sward::web::Peer;
+/// assert_eq!(Peer::Tcp("127.0.0.1:80".parse().unwrap()).to_string(), "127.0.0.1");
+/// assert_eq!(Peer::Unix.to_string(), "-");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A process on this machine, through a Unix socket.
+    Unix,
+}
+
+/// As the access log has it: the IP address, or `-`.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(addr) => addr.ip().fmt(f),
+            Peer::Unix => f.write_str("-"),
+        }
+    }
+}
+
+/// A connection's bytes.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads.
+    pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => poll_read(stream.source(), context, buffer),
+            Stream::Unix(stream) => poll_read(stream.source(), context, buffer),
+        }
+    }
+
+    /// Writes.
+    pub(crate) fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => poll_write(stream.source(), context, parts),
+            Stream::Unix(stream) => poll_write(stream.source(), context, parts),
+        }
+    }
+
+    /// Writes what the stream itself keeps back; a socket keeps nothing.
+    pub(crate) fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+        Poll::Ready(match result {
+            // The other side was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        })
+    }
+
+    /// Reads. Blocks the greenlet.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+            Stream::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+
+    /// Writes. Blocks the greenlet.
+    pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(buffer),
+            Stream::Unix(stream) => (&*stream).write(buffer),
+        }
+    }
+}
+
+/// Reads from a socket.
+fn poll_read<T>(source: &Source<T>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>
+where
+    T: AsFd,
+    for<'a> &'a T: Read,
+{
+    let n = ready!(source.poll_with(Direction::Read, context, |mut io| io.read(buffer)))?;
+    note_short(source, Direction::Read, n, buffer.len());
+    Poll::Ready(Ok(n))
+}
+
+/// Writes to a socket.
+fn poll_write<T>(source: &Source<T>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>
+where
+    T: AsFd,
+    for<'a> &'a T: Write,
+{
+    let write = |mut io: &T| match parts {
+        [part] => io.write(part),
+        parts => io.write_vectored(parts),
+    };
+    let n = ready!(source.poll_with(Direction::Write, context, write))?;
+    note_short(source, Direction::Write, n, parts.iter().map(|part| part.len()).sum());
+    Poll::Ready(Ok(n))
+}
+
+/// Less than was asked for: the kernel has no more now.
+fn note_short<T: AsFd>(source: &Source<T>, direction: Direction, n: usize, len: usize) {
+    if 0 < n && n < len {
+        source.used_up(direction);
+    }
+}

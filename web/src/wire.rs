@@ -1,0 +1,251 @@
+//! The socket as hyper sees it, and the buffer that makes several small writes one system call.
+//!
+//! ```text
+//!   hyper ── poll_write ──▶ out ── flush, once per turn of the connection ──▶ socket
+//!   hyper ◀── poll_read ─── prefix, then scratch (one per thread) ◀────────── socket
+//! ```
+//!
+//! hyper is told at once that it has flushed; the connection's greenlet does so when hyper has nothing
+//! more to do, which for pipelined requests and for the streams of HTTP/2 means many answers at once.
+//! Idle connections hold neither buffer.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use hyper::rt::ReadBufCursor;
+
+use crate::stream::Stream;
+
+/// Bytes that wait in `out` at most; beyond that hyper waits until the socket takes them.
+const OUT_LIMIT: usize = 64 * 1024;
+/// Bytes read at once.
+const SCRATCH: usize = 64 * 1024;
+/// Bytes to write from which on copying costs more than the system call that it might save.
+const LARGE: usize = 16 * 1024;
+
+/// Bytes of an unread request that are read before the connection is closed.
+const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
+/// How an HTTP/2 connection begins.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+thread_local! {
+    /// What is read goes through here to hyper's buffer.
+    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+    /// The last `out` that was emptied.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A connection's socket with its buffers.
+pub(crate) struct Wire {
+    /// The socket.
+    stream: Stream,
+    /// What was read before hyper was there to read it.
+    prefix: RefCell<Vec<u8>>,
+    /// What hyper has written and the socket does not have yet.
+    out: RefCell<Vec<u8>>,
+    /// How much of `out` the socket has.
+    sent: Cell<usize>,
+    /// Since when the socket takes nothing.
+    stalled_since: Cell<Option<Instant>>,
+    /// How many bytes were ever read.
+    received: Cell<u64>,
+}
+
+impl Wire {
+    /// Around a socket from which nothing was read.
+    pub(crate) fn new(stream: Stream) -> Rc<Wire> {
+        Rc::new(Wire {
+            stream,
+            received: Cell::new(0),
+            prefix: RefCell::new(Vec::new()),
+            out: RefCell::new(Vec::new()),
+            sent: Cell::new(0),
+            stalled_since: Cell::new(None),
+        })
+    }
+
+    /// The socket.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// How many bytes were ever read.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Since when the socket takes nothing of what there is to write.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_since.get()
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.out.borrow().is_empty()
+    }
+
+    /// The socket, for someone else.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Reads until it is clear what is spoken here; none if the client leaves before that.
+    pub(crate) fn poll_dialect(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Dialect>>> {
+        let mut prefix = self.prefix.borrow_mut();
+        loop {
+            let n = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+                let n = ready!(self.stream.poll_read(context, scratch))?;
+                prefix.extend_from_slice(&scratch[..n]);
+                Poll::Ready(io::Result::Ok(n))
+            });
+            let n = ready!(n)?;
+            self.received.set(self.received.get() + n as u64);
+            let len = prefix.len().min(HTTP2_PREFACE.len());
+            return Poll::Ready(Ok(match prefix[..len] == HTTP2_PREFACE[..len] {
+                _ if n == 0 && len == 0 => None,
+                false => Some(Dialect::Http1),
+                true if len == HTTP2_PREFACE.len() => Some(Dialect::Http2),
+                true if n == 0 => Some(Dialect::Http1), // which answers 400
+                true => continue,
+            }));
+        }
+    }
+
+    /// Writes what waits, then says that nothing more comes.
+    pub(crate) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        self.stream.poll_shutdown(context)
+    }
+
+    /// Reads until the other side closes, and forgets what it reads.
+    pub(crate) fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            for _ in 0..DISCARD_LIMIT / SCRATCH {
+                if ready!(self.stream.poll_read(context, scratch))? == 0 {
+                    break;
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Writes what waits.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        while self.sent.get() < out.len() {
+            let sent = ready!(self.poll_stream(context, &[IoSlice::new(&out[self.sent.get()..])]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent.set(self.sent.get() + sent);
+        }
+        if !out.is_empty() {
+            self.sent.set(0);
+            out.clear();
+            SPARE.set(std::mem::take(&mut *out));
+        }
+        self.stream.poll_flush(context)
+    }
+
+    /// Writes to the socket and notes whether it stalls.
+    fn poll_stream(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let result = self.stream.poll_write(context, parts);
+        match &result {
+            Poll::Ready(_) => self.stalled_since.set(None),
+            Poll::Pending if self.stalled_since.get().is_none() => self.stalled_since.set(Some(Instant::now())),
+            Poll::Pending => {}
+        }
+        result
+    }
+
+    /// Takes what hyper writes.
+    fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let waiting = self.out.borrow().len();
+        if waiting > 0 && waiting + len > OUT_LIMIT {
+            ready!(self.poll_flush(context))?;
+        }
+        let mut out = self.out.borrow_mut();
+        if out.is_empty() && len > LARGE {
+            return self.poll_stream(context, parts);
+        }
+        if out.capacity() == 0 {
+            *out = SPARE.take();
+        }
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        Poll::Ready(Ok(len))
+    }
+
+    /// Gives hyper what was read.
+    fn poll_read(&self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut prefix = self.prefix.borrow_mut();
+        let had = prefix.len().min(buffer.remaining());
+        if had > 0 {
+            buffer.put_slice(&prefix[..had]);
+            prefix.drain(..had);
+            if prefix.is_empty() {
+                *prefix = Vec::new();
+            }
+        }
+        let read = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+            let len = buffer.remaining().min(SCRATCH);
+            if len == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let n = ready!(self.stream.poll_read(context, &mut scratch[..len]))?;
+            self.received.set(self.received.get() + n as u64);
+            buffer.put_slice(&scratch[..n]);
+            Poll::Ready(Ok(()))
+        });
+        if had > 0 { Poll::Ready(Ok(())) } else { read }
+    }
+}
+
+/// hyper's end of a wire.
+pub(crate) struct HyperIo(pub(crate) Rc<Wire>);
+
+impl hyper::rt::Read for HyperIo {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(context, buffer)
+    }
+}
+
+impl hyper::rt::Write for HyperIo {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, part: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(context, &[IoSlice::new(part)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection flushes when hyper has nothing more to do.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shutdown(context)
+    }
+}
