@@ -102,6 +102,7 @@ fn time_out(driver: &Driver, wire: &Wire) {
             ready!(wire.stream().poll_write(context, &[IoSlice::new(TIMED_OUT)]))?;
             wire.poll_shutdown(context)
         });
+        _ = driver.until(Some(LINGER), |context| wire.poll_discard(context));
     }
 }
 
