@@ -1,0 +1,8 @@
+//! "hello world" by a plain closure on sward.
+
+fn main() -> std::io::Result<()> {
+    let addr = std::env::args().nth(1).unwrap_or("127.0.0.1:0".into());
+    let server = sward::web::Server::bind(&*addr)?;
+    println!("{}", server.local_addr()?);
+    server.serve(|_| sward::web::Response::new("Hello, world!"))
+}

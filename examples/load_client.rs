@@ -1,0 +1,138 @@
+//! Fetches a URL many times at once: one greenlet for each request, in the order that a loop starts them.
+//!
+//! `cargo run --release --example load_client -- http://127.0.0.1:8080/hello/ 1000`. The chapter is
+//! `docs/guide/load_client.md`.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::io::{IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::*;
+use sward::net::TcpStream;
+
+const HELP: &str = "\
+Fetches a URL (http, no TLS) N times at once, then shows how long that took.
+
+Usage: load_client URL N
+";
+
+/// Up to so many requests have a line each.
+const FEW: usize = 20;
+/// Columns of the progress bar.
+const BAR: usize = 50;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("load_client: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a URL says: `http://HOST[:PORT][/PATH]`.
+struct Target {
+    /// The name or number of the host.
+    host: String,
+    /// Its port.
+    port: u16,
+    /// What to ask it for.
+    path: String,
+}
+
+impl Target {
+    /// Takes a URL apart.
+    fn parse(url: &str) -> Result<Target, String> {
+        let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| format!("{port} is not a port"))?)
+            }
+            _ => (authority, 80),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Target { host, port, path: format!("/{path}") })
+    }
+
+    /// One request on a connection of its own: the answer's status and the length of its body.
+    fn fetch(&self) -> Result<(u16, usize), Box<dyn Error>> {
+        let mut stream = TcpStream::connect((&*self.host, self.port))?;
+        let Target { host, path, .. } = self;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("the answer has no end of its head")?;
+        Ok((status.ok_or("the answer has no status")?, answer.len() - head - 4))
+    }
+}
+
+/// Fetches; true if all went well.
+fn run() -> Result<bool, Box<dyn Error>> {
+    let Some((target, n)) = arguments()? else {
+        print!("{HELP}");
+        return Ok(true);
+    };
+    let start = Instant::now();
+    let (done, failed) = (Cell::new(0), Cell::new(0));
+    let shows_bar = n > FEW && std::io::stderr().is_terminal();
+    let mut times = sward::scope(|scope| {
+        let requests: Vec<_> = (0..n)
+            .map(|i| {
+                let (target, done, failed) = (&target, &done, &failed);
+                scope.spawn(move || {
+                    let result = target.fetch();
+                    let time = start.elapsed();
+                    done.set(done.get() + 1);
+                    match &result {
+                        Ok((status, len)) if n <= FEW => println!("{i}: {status}, {len} bytes, after {time:.3?}"),
+                        Ok(_) => {}
+                        Err(error) => eprintln!("{i}: {error}"),
+                    }
+                    if !matches!(result, Ok((200..=299, _))) {
+                        failed.set(failed.get() + 1);
+                    }
+                    if shows_bar && (done.get() % n.div_ceil(BAR) == 0 || done.get() == n) {
+                        eprint!("\r[{:BAR$}]", "#".repeat(done.get() * BAR / n));
+                    }
+                    time
+                })
+            })
+            .collect();
+        requests.into_iter().filter_map(|request| request.join().ok()).collect::<Vec<Duration>>()
+    });
+    let total = start.elapsed();
+    times.sort();
+    let percentile = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
+    if shows_bar {
+        eprintln!();
+    }
+    println!("{n} requests in {total:.3?}, {} failed", failed.get());
+    for percent in [0, 50, 90, 99, 100] {
+        if let Some(time) = percentile(percent) {
+            println!("{percent:>4} % were answered after {time:.3?}");
+        }
+    }
+    Ok(failed.get() == 0)
+}
+
+/// The command line; none if it asks for help.
+fn arguments() -> Result<Option<(Target, usize)>, Box<dyn Error>> {
+    let (mut target, mut n) = (None, None);
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(value) if target.is_none() => target = Some(Target::parse(&value.string()?)?),
+            Value(value) if n.is_none() => n = Some(value.parse::<usize>()?.max(1)),
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(target.zip(n))
+}
