@@ -6,6 +6,7 @@
 //! - [`sync`]: what greenlets wait for each other with.
 //! - [`net`]: sockets in `std::net`'s shapes.
 //! - `web` (feature `web`): HTTP servers whose handlers simply block.
+//! - `patch` (feature `patch`): makes blocking code that nobody wrote for greenlets park them.
 //! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,9 @@ pub use sward_net as net;
 #[cfg(feature = "tls")]
 pub use sward_net::tls;
 pub use sward_net::{fs, io, process, signal};
+#[cfg(feature = "patch")]
+#[doc(inline)]
+pub use sward_patch as patch;
 pub use sward_runtime::{
     Builder, Current, Elapsed, Greenlet, GreenletId, GreenletLocal, Handle, JoinError, RemoteGreenlet, Scope,
     ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, join_all, lowlevel, offload, run, scope,

@@ -20,10 +20,17 @@ const MAX_FACADE: usize = 100;
 
 /// Where `unsafe` may stand, and why it cannot be done without. A name that ends with `/` is a folder.
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[
+    ("patch/src/", "stands in for functions of libc"),
+    ("patch/tests/", "calls functions of libc"),
+    ("patch/benches/", "calls libc functions past the hooks"),
+    ("examples/concurrent_download.rs", "patches, which is a promise to be made"),
+    ("examples/c_library.rs", "patches, and calls a C library"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),
     ("runtime/tests/promises_of_fork.rs", "forks, and waits for the child"),
+    ("runtime/src/hooks.rs", "duplicates a descriptor that somebody else owns"),
+    ("runtime/src/oneshot.rs", "arms descriptors that somebody else owns"),
     ("runtime/src/hub.rs", "frees a thread's hub, which everything on that thread borrows, when the thread ends"),
 ];
 
@@ -31,6 +38,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
 const MAY_USE_OTHER_WORDS: &[(&str, &str)] = &[
     ("runtime/src/stack/", "calls corosensei, which has its own words"),
     ("runtime/src/greenlet.rs", "calls corosensei, which has its own words"),
+    ("benches/work/", "calls corosensei, which has its own words"),
     ("docs/ARCHITECTURE.md", "its glossary says which words are not used"),
     ("tests/tidy.rs", "lists them"),
 ];
@@ -41,6 +49,9 @@ const FORBIDDEN_WORDS: &[&str] =
 
 /// How paths begin that exist on one machine only.
 const MACHINE_PATHS: &[&str] = &["/home/", "/root/", "/Users/"];
+
+/// Pages of the guide that belong to no single example.
+const PAGES: &[&str] = &["patching"];
 
 /// The sections of a decision, in this order.
 const DECISION_SECTIONS: &[&str] = &["## Question", "## Options", "## Measurement", "## Choice"];
@@ -122,12 +133,15 @@ fn each_example_has_its_chapter() {
     examples.extend(names("web/examples", "rs"));
     let mut chapters = names("docs/guide", "md");
     assert!(chapters.remove("README"), "docs/guide/README.md, the list of chapters, is missing");
+    for page in PAGES {
+        assert!(chapters.remove(*page), "docs/guide/{page}.md is missing");
+    }
     assert_eq!(
         examples, chapters,
         "left: examples/*.rs and web/examples/*.rs, right: docs/guide/*.md; each needs the other"
     );
     let contents = read("docs/guide/README.md");
-    for chapter in chapters {
+    for chapter in chapters.iter().map(String::as_str).chain(PAGES.iter().copied()) {
         assert!(contents.contains(&format!("({chapter}.md)")), "docs/guide/README.md does not link {chapter}.md");
     }
 }

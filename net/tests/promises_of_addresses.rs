@@ -69,7 +69,7 @@ fn all_of_std_s_implementations_are_there() {
         same("[::1]:14");
         same("1.2.3.4:15".to_owned());
         same(&addrs[..]);
-        same(&&addrs[1]);
+        same::<&SocketAddr>(&addrs[1]);
         Ok(())
     });
 }

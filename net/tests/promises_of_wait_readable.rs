@@ -114,7 +114,7 @@ fn a_registered_socket_and_a_second_waiter_are_fine() {
 fn the_other_side_gone_counts_as_readable() {
     watched(|| {
         let (reader, writer) = std::io::pipe()?;
-        let waiter = spawn(move || wait_readable(&OwnedFd::from(reader), None));
+        let waiter = spawn(move || wait_readable(OwnedFd::from(reader), None));
         yield_now();
         drop(writer);
         waiter.join().unwrap()

@@ -28,6 +28,9 @@ use crate::stack::Stack;
 /// stack, itself included.
 const LARGEST_ON_STACK: usize = 960;
 
+/// Stacks begin up to this many bytes above their usable size; the next one's guard is no smaller.
+const LARGEST_COLOUR: usize = 64 << 10;
+
 /// A suspended closure and its stack.
 type Suspended = Coroutine<(), (), (), Stack>;
 
@@ -111,6 +114,14 @@ impl Execution {
     pub(crate) fn guard(&self) -> Range<usize> {
         let (end, len) = self.guard.get();
         end - len..end
+    }
+
+    /// Whether the caller runs on this greenlet's stack, and not (a signal handler) on another.
+    #[inline]
+    pub(crate) fn is_on_stack(&self) -> bool {
+        let here = 0u8;
+        let distance = (&raw const here).addr().wrapping_sub(self.guard.get().0);
+        distance < self.usable.get() + LARGEST_COLOUR
     }
 
     /// The usable size of the stack, in bytes.

@@ -11,6 +11,8 @@ mod current;
 mod fork;
 mod gate;
 mod greenlet;
+#[cfg(target_os = "linux")]
+mod hooks;
 mod hub;
 mod inbox;
 mod interrupt;
@@ -18,6 +20,8 @@ mod join;
 mod killer;
 mod local;
 mod offload;
+#[cfg(target_os = "linux")]
+mod oneshot;
 mod park;
 mod reactor;
 mod remote;
@@ -50,6 +54,12 @@ pub use wait_any::{Waitable, wait_any, wait_any_timeout};
 
 /// What `sync` and `net` are themselves written on: build your own primitives and green drivers.
 pub mod lowlevel {
+    /// What `sward-patch` is written on. Not for others: it skips what keeps the rest safe to use.
+    #[cfg(target_os = "linux")]
+    #[doc(hidden)]
+    pub mod hooks {
+        pub use crate::hooks::{Ended, closed, offload, on_greenlet, on_hub, sleep, wait_fds, yield_now};
+    }
     pub use crate::killer::Killer;
     pub use crate::offload::offload_to;
     pub use crate::park::{Unparker, Wake, can_park, park};

@@ -203,6 +203,23 @@ impl Hub {
         debug_assert!(can_park(), "{call} has not asked whether it may park");
         let slot = self.current();
         self.raise_due(slot, mode);
+        let reason = self.wait(slot, mode, call, deadline);
+        if reason == Reason::Interrupted {
+            slot.interrupts.raise();
+        }
+        reason
+    }
+
+    /// As `park`, but reports an interrupt instead of unwinding, and neither looks for one first
+    /// nor whether it may park at all.
+    #[inline(always)]
+    pub(crate) fn wait(
+        &'static self,
+        slot: &'static Slot,
+        mode: Mode,
+        call: &'static str,
+        deadline: Option<u64>,
+    ) -> Reason {
         let epoch = slot.epoch.get().wrapping_add(1);
         slot.epoch.set(epoch);
         slot.reason.set(None);
@@ -217,11 +234,7 @@ impl Hub {
         if outcome.is_err() {
             self.panic_with_deadlock(slot);
         }
-        let reason = slot.reason.take().unwrap_or(Reason::Unparked);
-        if reason == Reason::Interrupted {
-            slot.interrupts.raise();
-        }
-        reason
+        slot.reason.take().unwrap_or(Reason::Unparked)
     }
 
     /// Lets a wait time out.

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task;
@@ -16,6 +18,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::alarm::Alarm;
+#[cfg(target_os = "linux")]
+use crate::oneshot::{self, News, OneShots};
 use crate::remote::Remote;
 use crate::source::Readiness;
 
@@ -38,6 +42,9 @@ pub(crate) struct Reactor {
     alarm: Alarm,
     /// Wakers of the futures that events came for, in that order.
     woken: VecDeque<task::Waker>,
+    /// Descriptors that somebody else owns, armed for one event each.
+    #[cfg(target_os = "linux")]
+    oneshots: OneShots,
 }
 
 impl Reactor {
@@ -47,17 +54,37 @@ impl Reactor {
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         // Last: it can be given away only once, and nothing may fail after that.
         remote.set_waker(Waker::new(poll.registry(), WAKER)?);
-        Ok(Reactor { poll, events: Events::with_capacity(EVENTS), sources: Slab::new(), alarm, woken: VecDeque::new() })
+        Ok(Reactor {
+            #[cfg(target_os = "linux")]
+            oneshots: OneShots::new(poll.as_raw_fd()),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            sources: Slab::new(),
+            alarm,
+            woken: VecDeque::new(),
+        })
     }
 
-    /// Whether any file descriptor is registered.
+    /// Whether any file descriptor is registered or armed.
     #[inline]
     pub(crate) fn has_sources(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if self.oneshots.any() {
+            return true;
+        }
         !self.sources.is_empty()
+    }
+
+    /// The descriptors that somebody else owns.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn oneshots(&mut self) -> &mut OneShots {
+        &mut self.oneshots
     }
 
     /// Registers `fd`; events go to `readiness`. Returns the key for `deregister`.
     pub(crate) fn register(&mut self, fd: RawFd, readiness: Rc<Readiness>) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        self.oneshots.evict(fd);
         let entry = self.sources.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -95,6 +122,13 @@ impl Reactor {
                 Token(key) => {
                     if let Some(readiness) = self.sources.get(key) {
                         readiness.on_event(event, &mut self.woken);
+                        continue;
+                    }
+                    #[cfg(target_os = "linux")]
+                    if let Some(fd) = oneshot::from_token(key) {
+                        let all = event.is_error() || event.is_read_closed() || event.is_write_closed();
+                        let (readable, writable) = (event.is_readable(), event.is_writable());
+                        self.oneshots.on_event(fd, News { readable, writable, all });
                     }
                 }
             }

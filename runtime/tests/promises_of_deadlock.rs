@@ -169,7 +169,10 @@ fn a_greenlet_that_waits_for_ever_is_no_error_while_the_root_does_not() {
     assert!(!parked.is_finished());
     assert!(!parked.wait_timeout(SHORT), "a deadline is no deadlock");
     assert!(sward::timeout(SHORT, || parked.wait()).is_err());
-    assert!(!sward::spawn(|| sward::sleep(FOREVER)).wait_timeout(Duration::ZERO));
+    let endless = sward::spawn(|| sward::sleep(FOREVER));
+    assert!(!endless.wait_timeout(Duration::ZERO));
+    endless.kill();
+    endless.wait();
     deadlock(|| parked.wait());
     parked.kill();
     assert!(parked.join().unwrap_err().is_killed());

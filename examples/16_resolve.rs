@@ -1,4 +1,4 @@
-//! Many names looked up at once, each with a limit: `cargo run --release --example 08_resolve -- --help`.
+//! Many names looked up at once, each with a limit: `cargo run --release --example 16_resolve -- --help`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sward::net::ToSocketAddrs;
 const HELP: &str = "\
 Looks names up, all at once on at most 16 threads, each within a limit.
 
-Usage: 08_resolve [--limit SECONDS] [NAME]...
+Usage: 16_resolve [--limit SECONDS] [NAME]...
 
   NAME        host names; without any, those that are read from standard input, one on each line
   --limit S   how long each may take  [5]

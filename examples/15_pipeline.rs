@@ -1,4 +1,4 @@
-//! Child processes: a pipeline, and commands with a limit. `cargo run --release --example 07_pipeline`.
+//! Child processes: a pipeline, and commands with a limit. `cargo run --release --example 15_pipeline`.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use sward::process::{Command, Stdio};
 const HELP: &str = "\
 Runs shell commands at the same time, each with a limit; without any, feeds a pipeline of two programs.
 
-Usage: 07_pipeline [--limit SECONDS] [COMMAND]...
+Usage: 15_pipeline [--limit SECONDS] [COMMAND]...
 
   --limit S   how long a command may take  [5]
   -h, --help  this text

@@ -1,4 +1,4 @@
-//! Two greenlets that talk by UDP and by a Unix socket: `cargo run --release --example 06_datagrams`.
+//! Two greenlets that talk by UDP and by a Unix socket: `cargo run --release --example 14_datagrams`.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use sward::net::{UdpSocket, UnixStream};
 const HELP: &str = "\
 Sends questions by UDP and over a pair of Unix sockets; a second greenlet answers.
 
-Usage: 06_datagrams [--count N]
+Usage: 14_datagrams [--count N]
 
   --count N   questions on each way  [3]
   -h, --help  this text

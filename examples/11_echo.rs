@@ -1,4 +1,4 @@
-//! An echo server in five lines, and its client: `cargo run --release --example 03_echo`.
+//! An echo server in five lines, and its client: `cargo run --release --example 11_echo`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use sward::net::{Server, TcpStream};
 const HELP: &str = "\
 Sends back what it receives, until SIGINT or SIGTERM; then gives connections 5 s to end.
 
-Usage: 03_echo [--addr A] [--threads N] [--once]
+Usage: 11_echo [--addr A] [--threads N] [--once]
 
   --addr A     where to listen, port 0 for any free one  [127.0.0.1:7000]
   --threads N  hubs, one OS thread each  [1]

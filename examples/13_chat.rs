@@ -1,4 +1,4 @@
-//! A chat server: every line goes to everybody else. `cargo run --release --example 05_chat`.
+//! A chat server: every line goes to everybody else. `cargo run --release --example 13_chat`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use sward::net::{Server, TcpStream};
 const HELP: &str = "\
 Passes each line that a client sends to all other clients.
 
-Usage: 05_chat [--addr A]
+Usage: 13_chat [--addr A]
 
   --addr A    where to listen, port 0 for any free one  [127.0.0.1:7002]
   -h, --help  this text

@@ -1,4 +1,4 @@
-//! A TCP port forwarder that ends gracefully: `cargo run --release --example 04_forwarder -- --help`.
+//! A TCP port forwarder that ends gracefully: `cargo run --release --example 12_forwarder -- --help`.
 
 use std::error::Error;
 use std::io;
@@ -11,7 +11,7 @@ use sward::net::{Server, TcpStream};
 const HELP: &str = "\
 Forwards each connection to another address. At SIGINT or SIGTERM it stops accepting and lets connections end.
 
-Usage: 04_forwarder --to A [--addr A] [--pool N] [--drain SECONDS]
+Usage: 12_forwarder --to A [--addr A] [--pool N] [--drain SECONDS]
 
   --to A       where to connect to
   --addr A     where to listen  [127.0.0.1:7001]

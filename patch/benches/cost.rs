@@ -1,0 +1,157 @@
+//! What the hooks cost: `cargo bench -p sward-patch`.
+//!
+//! Each figure is the difference between the hooked call and libc's own, found past the hooks; the
+//! two are measured in turns, and the best round of each counts.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+type Poll = unsafe extern "C" fn(*mut libc::pollfd, libc::nfds_t, c_int) -> c_int;
+type Recv = unsafe extern "C" fn(c_int, *mut c_void, usize, c_int) -> isize;
+
+const ROUNDS: usize = 4_000;
+const CALLS: u32 = 500;
+const REQUESTS: usize = 20_000;
+
+fn main() -> io::Result<()> {
+    // SAFETY: the functions' types, and a list of no entries.
+    let (hooked, real): (Poll, Poll) = (libc::poll, unsafe { past_the_hooks(c"poll") });
+    // SAFETY: as above.
+    let poll = |poll: Poll| move || unsafe { poll(std::ptr::null_mut(), 0, 0) } as isize;
+    report("poll, before all, outside greenlets", poll(hooked), poll(real));
+    // SAFETY: nothing here minds that other greenlets run.
+    unsafe { sward::patch::all() };
+    report("poll, outside greenlets, no hub", poll(hooked), poll(real));
+    sward::spawn(|| ()).join().expect("an empty greenlet");
+    report("poll, outside greenlets, on a hub's root", poll(hooked), poll(real));
+
+    let (mut a, b) = UnixStream::pair()?;
+    a.write_all(b"x")?;
+    // SAFETY: the function's type.
+    let (hooked, real): (Recv, Recv) = (libc::recv, unsafe { past_the_hooks(c"recv") });
+    let recv = move |recv: Recv| {
+        let fd = b.as_raw_fd();
+        // SAFETY: one byte, which is only looked at.
+        move || unsafe { recv(fd, (&raw mut *black_box(&mut 0u8)).cast(), 1, libc::MSG_PEEK) }
+    };
+    let in_greenlet = sward::spawn(move || {
+        report("recv, in a greenlet, ready", recv(hooked), recv(real));
+        recv // keeps the socket open until here
+    });
+    drop(in_greenlet.join().expect("a figure"));
+    for connections in [1, 50] {
+        compare_echoes(connections)?;
+    }
+    Ok(())
+}
+
+/// libc's own function.
+///
+/// # Safety
+///
+/// `F` must be its type.
+unsafe fn past_the_hooks<F: Copy>(name: &CStr) -> F {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: libc is loaded; the caller vouches for the type.
+    unsafe {
+        let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        let found = libc::dlsym(libc, name.as_ptr());
+        assert!(!found.is_null());
+        std::mem::transmute_copy(&found)
+    }
+}
+
+fn report(what: &str, hooked: impl Fn() -> isize, real: impl Fn() -> isize) {
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..ROUNDS {
+        best[0] = best[0].min(round(&hooked));
+        best[1] = best[1].min(round(&real));
+    }
+    let [hooked, real] = best;
+    println!("{what:42} {hooked:7.1} ns, libc {real:7.1} ns, more {:5.1} ns", hooked - real);
+}
+
+/// Nanoseconds per call.
+fn round(call: impl Fn() -> isize) -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        black_box(call());
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
+}
+
+/// Client and server in one thread: std's sockets, patched, and sward's own.
+fn compare_echoes(connections: usize) -> io::Result<()> {
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..5 {
+        best[0] = best[0].min(patched_echo(connections)?);
+        best[1] = best[1].min(native_echo(connections)?);
+    }
+    let [patched, native] = best.map(|time| time.as_nanos() as f64 / REQUESTS as f64);
+    let more = 100.0 * (patched / native - 1.0);
+    println!(
+        "echo, {connections:3} connections, CPU per request: std patched {patched:6.0} ns, sward::net {native:6.0} ns, {more:+.0} %"
+    );
+    Ok(())
+}
+
+fn patched_echo(connections: usize) -> io::Result<Duration> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let accept = move || listener.accept().map(|(stream, _)| stream);
+    echo(connections, accept, move || std::net::TcpStream::connect(address))
+}
+
+fn native_echo(connections: usize) -> io::Result<Duration> {
+    let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let accept = move || listener.accept().map(|(stream, _)| stream);
+    echo(connections, accept, move || sward::net::TcpStream::connect(address))
+}
+
+/// CPU time of [`REQUESTS`] requests and answers of 64 bytes over so many connections.
+fn echo<S: Read + Write + 'static>(
+    connections: usize,
+    accept: impl Fn() -> io::Result<S> + 'static,
+    connect: impl Fn() -> io::Result<S> + Clone + 'static,
+) -> io::Result<Duration> {
+    sward::spawn(move || {
+        for _ in 0..connections {
+            let mut stream = accept().expect("a client");
+            sward::spawn(move || {
+                let mut buffer = [0; 64];
+                while stream.read_exact(&mut buffer).is_ok() && stream.write_all(&buffer).is_ok() {}
+            });
+        }
+    });
+    let before = cpu_time();
+    let clients: Vec<_> = (0..connections)
+        .map(|_| {
+            let connect = connect.clone();
+            sward::spawn(move || -> io::Result<()> {
+                let (mut stream, mut buffer) = (connect()?, [7; 64]);
+                for _ in 0..REQUESTS / connections {
+                    stream.write_all(&buffer)?;
+                    stream.read_exact(&mut buffer)?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    for client in sward::join_all(clients) {
+        client.expect("no panic")?;
+    }
+    Ok(cpu_time() - before)
+}
+
+/// CPU time of this thread, user and system.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

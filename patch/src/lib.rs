@@ -1,0 +1,132 @@
+//! Monkey patching at the level of libc: after [`all`], blocking calls that anybody makes inside a
+//! greenlet (std, C libraries, other crates) park that greenlet instead of its thread.
+//!
+//! Use the facade crate `sward` with its feature `patch`:
+//!
+//! ```no_run
+//! // SAFETY: nothing here relies on a libc call not running other greenlets of the thread.
+//! let report = unsafe { sward::patch::all() };
+//! println!("{report}");
+//! let sleepers: Vec<_> = (0..100)
+//!     .map(|_| sward::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1))))
+//!     .collect();
+//! sward::join_all(sleepers); // one second, one thread
+//! ```
+//!
+//! # How it works
+//!
+//! This crate defines `read`, `recv`, `poll`, `nanosleep` and some forty other symbols of libc. The
+//! linker lets the program's own definitions win over libc's, for std, for C archives and for shared
+//! libraries, also for those that are loaded later. Each definition looks whether it is called on a
+//! greenlet's stack after [`all`]; if not, it calls libc's. If so, it makes the call in a form that
+//! does not block, and parks where it would have blocked.
+//!
+//! # What it does not do
+//!
+//! - **Greenlets of a thread share its thread-locals.** Code that keeps something in a thread-local
+//!   across a blocking call finds another greenlet's there. `std::sync::mpsc`, `std::thread::park`,
+//!   parking_lot, crossbeam, r2d2 and everything with tokio inside do so when they block.
+//! - **Locks are not hooked.** A `std::sync::Mutex` (or `pthread_mutex_t`) that one greenlet holds
+//!   across a blocking call and another of the same thread waits for is a deadlock of the thread. Use
+//!   `sward::sync` between greenlets. Uncontended locks are fine.
+//! - Calls that do not go through libc's symbols are not reached: those inside glibc (`fread`,
+//!   `printf`, `fclose`), raw system calls (rustix, Go, io_uring), and files on disk, terminals and
+//!   standard streams, which are used in place.
+//! - A signal handler that blocks must not be relied on to interrupt a call with `EINTR`: the greenlet
+//!   is not in the kernel while it waits.
+//!
+//! [`Report`] tells what is on. Linux with a dynamically linked glibc only; elsewhere [`all`] does
+//! nothing, and says so.
+//!
+//! # Kill and timeout
+//!
+//! `sward::timeout` and `kill` work on patched calls, but nothing may unwind through C. The call fails
+//! with `ECANCELED`, a sleep ends early, each further call that would block fails too, and the next
+//! native call of sward raises the interrupt. So a driver sees an error, cleans up in its own way, and
+//! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end.
+
+#[cfg(hooks)]
+mod function;
+#[cfg(hooks)]
+mod gate;
+#[cfg(hooks)]
+mod green;
+#[cfg(hooks)]
+mod loaded;
+mod report;
+mod stats;
+#[cfg(hooks)]
+mod switch;
+#[cfg(hooks)]
+mod table;
+#[cfg(not(hooks))]
+mod unsupported;
+
+pub use report::{Coverage, Object, Report};
+pub use stats::{Calls, Stats};
+#[cfg(hooks)]
+use switch as how;
+#[cfg(not(hooks))]
+use unsupported as how;
+
+/// Makes blocking libc calls inside greenlets park the greenlet, for the whole process and for good.
+///
+/// Threads without greenlets, and a thread's root, are not affected. Calling it again looks at the
+/// libraries that were loaded since; [`Report`] tells what is covered.
+///
+/// # Safety
+///
+/// After this, a libc call in a greenlet may run other greenlets of the same thread before it returns.
+/// The caller vouches that no code called inside greenlets relies on the contrary: on a thread-local
+/// that it leaves in an intermediate state across a blocking call, on a lock held across one that
+/// another greenlet of the thread takes (a deadlock), or on being the only user of an object that it
+/// took to be safe because it never leaves its thread.
+///
+/// # Panics
+///
+/// Never.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// // SAFETY: the greenlets below only sleep.
+/// unsafe { sward::patch::all() };
+/// let start = Instant::now();
+/// let sleepers = (0..10).map(|_| sward::spawn(|| std::thread::sleep(Duration::from_millis(50))));
+/// sward::join_all(sleepers);
+/// assert!(start.elapsed() < Duration::from_millis(400));
+/// ```
+pub unsafe fn all() -> Report {
+    how::all()
+}
+
+/// Runs `f` with patching off for the calling greenlet: libc calls in `f` block the thread. Outside
+/// greenlets it only runs `f`.
+///
+/// # Panics
+///
+/// Passes on a panic of `f`.
+///
+/// ```
+/// // No other greenlet runs between the two calls.
+/// sward::patch::without(|| std::thread::sleep(std::time::Duration::from_millis(1)));
+/// ```
+pub fn without<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    how::without(f)
+}
+
+/// Counts the calls that greenlets have made, by function.
+///
+/// # Panics
+///
+/// Never.
+///
+/// ```
+/// println!("{}", sward::patch::stats());
+/// ```
+pub fn stats() -> Stats {
+    how::stats()
+}

@@ -1,0 +1,92 @@
+//! What `all` did, what it did not, and why.
+
+use std::fmt;
+
+/// What [`all`](crate::all) did. Its `Display` is meant to be printed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The hooked functions.
+    pub(crate) functions: Vec<&'static str>,
+    /// Functions that have a hook but are not in this libc.
+    pub(crate) missing: Vec<&'static str>,
+    /// The loaded objects.
+    pub(crate) objects: Vec<Object>,
+}
+
+/// A loaded object: the program, or a shared library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Object {
+    /// Its file, or "the program".
+    pub name: String,
+    /// Whether its calls reach the hooks.
+    pub coverage: Coverage,
+}
+
+/// Whether an object's calls reach the hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Coverage {
+    /// Yes, by symbol resolution.
+    Resolved,
+    /// Yes, since `all` rewrote where these functions lead.
+    Repaired(Vec<&'static str>),
+    /// No, or not all of them, and why.
+    NotReached(String),
+}
+
+impl Report {
+    /// The functions that have a hook now.
+    pub fn functions(&self) -> &[&'static str] {
+        &self.functions
+    }
+
+    /// Functions that would have a hook, but that this program's libc does not have.
+    pub fn missing(&self) -> &[&'static str] {
+        &self.missing
+    }
+
+    /// The program and the shared libraries that were loaded when `all` was called. A library that
+    /// is loaded later is covered too, unless by `RTLD_DEEPBIND`: then call `all` again.
+    pub fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// Whether blocking calls park their greenlet at all.
+    pub fn blocking_calls(&self) -> bool {
+        !self.functions.is_empty()
+    }
+
+    /// Whether each greenlet has thread-locals of its own. This version never gives them any.
+    pub fn thread_identity(&self) -> bool {
+        false
+    }
+
+    /// Whether locks, condition variables and channels made for threads (`std::sync`,
+    /// `pthread_mutex_lock` …) park a greenlet. They do not in this version: they block the thread.
+    pub fn locks(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on = |on| if on { "on" } else { "off" };
+        writeln!(f, "blocking calls park: {} ({} functions)", on(self.blocking_calls()), self.functions.len())?;
+        writeln!(f, "thread-locals per greenlet: {}", on(self.thread_identity()))?;
+        writeln!(f, "locks of std and pthread park: {}", on(self.locks()))?;
+        if !self.missing.is_empty() {
+            writeln!(f, "not in this libc: {}", self.missing.join(", "))?;
+        }
+        for Object { name, coverage } in &self.objects {
+            match coverage {
+                Coverage::Resolved => writeln!(f, "{name}: covered")?,
+                Coverage::Repaired(functions) => {
+                    writeln!(f, "{name}: covered, after repair of {}", functions.join(", "))?
+                }
+                Coverage::NotReached(why) => writeln!(f, "{name}: NOT covered: {why}")?,
+            }
+        }
+        Ok(())
+    }
+}

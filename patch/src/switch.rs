@@ -1,0 +1,32 @@
+//! Turning patching on, off for a while, and counting.
+
+use std::sync::atomic::Ordering;
+
+use crate::report::Report;
+use crate::stats::{Calls, Stats};
+use crate::table::TABLE;
+use crate::{gate, loaded};
+
+/// Turns it on.
+pub(crate) fn all() -> Report {
+    let (there, missing): (Vec<_>, Vec<_>) = TABLE.iter().partition(|function| function.resolve_once() != 0);
+    let objects = loaded::repair();
+    gate::open();
+    let names = |functions: Vec<&'static crate::function::Function>| functions.iter().map(|f| f.name()).collect();
+    Report { functions: names(there), missing: names(missing), objects }
+}
+
+/// Off for `f`.
+pub(crate) fn without<T>(f: impl FnOnce() -> T) -> T {
+    gate::without(f)
+}
+
+/// The counts.
+pub(crate) fn stats() -> Stats {
+    let counts = TABLE.iter().map(|function| Calls {
+        function: function.name(),
+        calls: function.calls.load(Ordering::Relaxed),
+        parks: function.parks.load(Ordering::Relaxed),
+    });
+    Stats { calls: counts.filter(|calls| calls.calls != 0).collect() }
+}

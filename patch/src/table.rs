@@ -1,0 +1,163 @@
+//! The hooked functions: for each the real one, the hook, and the exported symbol.
+//!
+//! ```text
+//!   std, C libraries ──▶ recv (exported) ──▶ hook::recv ──▶ gate ──▶ green::receive::recv ──▶ real::recv
+//!   objects that symbol resolution ─────────────▲
+//!   does not reach: repaired slots
+//! ```
+//!
+//! The exported symbols are found before libc's because the program itself comes first in the order
+//! of symbol resolution, and the linker exports what libc also defines.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+use libc::{
+    addrinfo, clockid_t, epoll_event, fd_set, hostent, id_t, idtype_t, iovec, loff_t, mmsghdr, msghdr, nfds_t, off_t,
+    pid_t, pollfd, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
+    useconds_t,
+};
+
+use crate::function::Function;
+use crate::{gate, green};
+
+/// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub.
+macro_rules! functions {
+    ($($kind:ident fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty = $green:path;)*) => {
+        /// Places in [`TABLE`].
+        #[allow(non_camel_case_types, reason = "named as in C")]
+        enum Index { $($name),* }
+
+        /// All of them.
+        pub(crate) static TABLE: [Function; [$(stringify!($name)),*].len()] = [
+            $(Function::new(
+                concat!(stringify!($name), "\0").as_bytes(),
+                hook::$name as *const c_void,
+                exported::$name as *const c_void,
+            )),*
+        ];
+
+        /// libc's own functions.
+        pub(crate) mod real {
+            use super::*;
+            $(
+                /// libc's.
+                ///
+                /// # Safety
+                ///
+                /// As the C function.
+                #[inline(always)]
+                #[allow(clippy::too_many_arguments, dead_code, reason = "as in C")]
+                pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
+                    let real = TABLE[Index::$name as usize].real();
+                    // SAFETY: the address was looked up under this name, and the type is the C one.
+                    let real: unsafe extern "C" fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
+                    // SAFETY: the caller vouches for what the C function asks for.
+                    unsafe { real($($arg),*) }
+                }
+            )*
+        }
+
+        /// The hooks.
+        pub(crate) mod hook {
+            use super::*;
+            $(
+                /// # Safety
+                ///
+                /// As the C function.
+                #[allow(clippy::too_many_arguments, reason = "as in C")]
+                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                    functions!(@body $kind $name $green, $($arg),*)
+                }
+            )*
+        }
+
+        /// The symbols that everybody else's calls find.
+        mod exported {
+            use super::*;
+            $(
+                /// # Safety
+                ///
+                /// As the C function.
+                #[allow(clippy::too_many_arguments, reason = "as in C")]
+                #[unsafe(no_mangle)]
+                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                    // SAFETY: passed on as they came.
+                    unsafe { hook::$name($($arg),*) }
+                }
+            )*
+        }
+    };
+    (@body greenlet $name:ident $green:path, $($arg:ident),*) => {
+        match gate::enter(&TABLE[Index::$name as usize]) {
+            // SAFETY: passed on as they came.
+            None => unsafe { real::$name($($arg),*) },
+            // SAFETY: the green functions ask for what the C functions ask for. What they lend to
+            // the kernel or read after parking is the caller's, whose frame stays where it is: a
+            // greenlet's stack is not reused before it has returned (invariant 8).
+            Some(inside) => unsafe { $green(&inside, $($arg),*) },
+        }
+    };
+    (@body hub $name:ident $green:path, $($arg:ident),*) => {
+        if gate::is_open() && sward_runtime::lowlevel::hooks::on_hub() {
+            // SAFETY: passed on as they came.
+            unsafe { $green($($arg),*) }
+        } else {
+            // SAFETY: passed on as they came.
+            unsafe { real::$name($($arg),*) }
+        }
+    };
+}
+
+functions! {
+    greenlet fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t = green::receive::read;
+    greenlet fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t = green::receive::readv;
+    greenlet fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t = green::receive::recv;
+    greenlet fn recvfrom(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> ssize_t = green::receive::recvfrom;
+    greenlet fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t = green::receive::recvmsg;
+    greenlet fn recvmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, limit: *mut timespec) -> c_int = green::receive::recvmmsg;
+    greenlet fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, size: size_t) -> ssize_t = green::checked::read;
+    greenlet fn __recv_chk(fd: c_int, buffer: *mut c_void, len: size_t, size: size_t, flags: c_int) -> ssize_t = green::checked::recv;
+    greenlet fn __recvfrom_chk(fd: c_int, buffer: *mut c_void, len: size_t, size: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t) -> ssize_t = green::checked::recvfrom;
+    greenlet fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, size: size_t) -> c_int = green::checked::poll;
+    greenlet fn __ppoll_chk(fds: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *const sigset_t, size: size_t) -> c_int = green::checked::ppoll;
+    greenlet fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t = green::send::write;
+    greenlet fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t = green::send::writev;
+    greenlet fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t = green::send::send;
+    greenlet fn sendto(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int, to: *const sockaddr, to_len: socklen_t) -> ssize_t = green::send::sendto;
+    greenlet fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t = green::send::sendmsg;
+    greenlet fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int = green::send::sendmmsg;
+    greenlet fn splice(from: c_int, from_at: *mut loff_t, to: c_int, to_at: *mut loff_t, len: size_t, flags: c_uint) -> ssize_t = green::copy::splice;
+    greenlet fn sendfile(to: c_int, from: c_int, at: *mut off_t, len: size_t) -> ssize_t = green::copy::sendfile;
+    greenlet fn sendfile64(to: c_int, from: c_int, at: *mut loff_t, len: size_t) -> ssize_t = green::copy::sendfile64;
+    greenlet fn connect(fd: c_int, to: *const sockaddr, len: socklen_t) -> c_int = green::connect::connect;
+    greenlet fn accept(fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int = green::connect::accept;
+    greenlet fn accept4(fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int = green::connect::accept4;
+    greenlet fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int = green::poll::poll;
+    greenlet fn ppoll(fds: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *const sigset_t) -> c_int = green::poll::ppoll;
+    greenlet fn epoll_wait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int) -> c_int = green::poll::epoll_wait;
+    greenlet fn epoll_pwait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int, mask: *const sigset_t) -> c_int = green::poll::epoll_pwait;
+    greenlet fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, count: c_int, limit: *const timespec, mask: *const sigset_t) -> c_int = green::poll::epoll_pwait2;
+    greenlet fn select(count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set, limit: *mut timeval) -> c_int = green::select::select;
+    greenlet fn pselect(count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set, limit: *const timespec, mask: *const sigset_t) -> c_int = green::select::pselect;
+    greenlet fn nanosleep(duration: *const timespec, left: *mut timespec) -> c_int = green::sleep::nanosleep;
+    greenlet fn clock_nanosleep(clock: clockid_t, flags: c_int, when: *const timespec, left: *mut timespec) -> c_int = green::sleep::clock_nanosleep;
+    greenlet fn usleep(micros: useconds_t) -> c_int = green::sleep::usleep;
+    greenlet fn sleep(seconds: c_uint) -> c_uint = green::sleep::sleep;
+    greenlet fn sched_yield() -> c_int = green::sleep::sched_yield;
+    greenlet fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int = green::names::getaddrinfo;
+    greenlet fn getnameinfo(address: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int = green::names::getnameinfo;
+    greenlet fn gethostbyname(name: *const c_char) -> *mut hostent = green::hosts::gethostbyname;
+    greenlet fn gethostbyname_r(name: *const c_char, host: *mut hostent, buffer: *mut c_char, len: size_t, found: *mut *mut hostent, error: *mut c_int) -> c_int = green::hosts::gethostbyname_r;
+    greenlet fn gethostbyaddr_r(address: *const c_void, address_len: socklen_t, family: c_int, host: *mut hostent, buffer: *mut c_char, len: size_t, found: *mut *mut hostent, error: *mut c_int) -> c_int = green::hosts::gethostbyaddr_r;
+    greenlet fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, len: c_int) -> c_int = green::names::res_query;
+    greenlet fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, len: c_int) -> c_int = green::names::res_search;
+    greenlet fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t = green::children::waitpid;
+    greenlet fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t = green::children::wait4;
+    greenlet fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int = green::children::waitid;
+    greenlet fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int = green::children::pthread_join;
+    greenlet fn flock(fd: c_int, operation: c_int) -> c_int = green::children::flock;
+    hub fn close(fd: c_int) -> c_int = green::close::close;
+    hub fn dup2(from: c_int, to: c_int) -> c_int = green::close::dup2;
+    hub fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int = green::close::dup3;
+    hub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = green::close::close_range;
+}

@@ -1,0 +1,152 @@
+//! Shared libraries in C: linked to nothing of ours, loaded after patching.
+
+mod support;
+
+use std::ffi::{CStr, CString, c_int, c_long};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use support::{greenlets, ms, patched, takes};
+use sward::patch::Coverage;
+
+/// `all` looks at every library of the process: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The library's functions.
+#[derive(Clone, Copy)]
+struct Library {
+    sleep: unsafe extern "C" fn(c_int) -> c_int,
+    echo: unsafe extern "C" fn(c_int) -> c_long,
+    read: unsafe extern "C" fn(c_int, c_int) -> c_long,
+}
+
+impl Library {
+    /// Builds it under a name of its own and loads it; `None` without a C compiler.
+    fn load(name: &str, compiler_flags: &[&str], dlopen_flags: c_int) -> Option<(Library, PathBuf)> {
+        let file = std::env::temp_dir().join(format!("libsward-{name}-{}.so", std::process::id()));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/library.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-o"]).arg(&file).arg(source).args(compiler_flags);
+        match cc.status() {
+            Ok(status) => assert!(status.success(), "{cc:?}: {status}"),
+            Err(_) if std::env::var_os("SWARD_REQUIRE_TOOLS").is_none() => {
+                eprintln!("skipped: no cc");
+                return None;
+            }
+            Err(error) => panic!("{cc:?}: {error}"),
+        }
+        let path = CString::new(file.to_str()?).unwrap();
+        // SAFETY: the library has no constructors; its functions have these types.
+        unsafe {
+            let handle = libc::dlopen(path.as_ptr(), dlopen_flags);
+            assert!(!handle.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
+            let find = |name: &CStr| {
+                let found = libc::dlsym(handle, name.as_ptr());
+                assert!(!found.is_null(), "{name:?}");
+                found
+            };
+            let library = Library {
+                sleep: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int) -> c_int>(find(
+                    c"library_sleep",
+                )),
+                echo: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int) -> c_long>(find(
+                    c"library_echo",
+                )),
+                read: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int, c_int) -> c_long>(find(
+                    c"library_read",
+                )),
+            };
+            Some((library, file))
+        }
+    }
+
+    /// Sleeps and echoes in many greenlets at once.
+    fn works(self) {
+        // SAFETY: takes a number.
+        takes(ms(200), ms(600), || greenlets(50, move |_| assert_eq!(unsafe { (self.sleep)(200) }, 0)));
+        let (mut a, b) = UnixStream::pair().unwrap();
+        // SAFETY: an open socket.
+        let echo = sward::spawn(move || unsafe { (self.echo)(b.as_raw_fd()) });
+        let client = sward::spawn(move || {
+            for round in 0..10u8 {
+                let mut byte = [0];
+                a.write_all(&[round]).unwrap();
+                a.read_exact(&mut byte).unwrap();
+                assert_eq!(byte, [round]);
+            }
+        });
+        client.join().unwrap();
+        assert_eq!(echo.join().unwrap(), 10);
+        let (mut a, b) = UnixStream::pair().unwrap();
+        // SAFETY: an open socket, and the buffer is longer.
+        let reader = sward::spawn(move || unsafe { (self.read)(b.into_raw_fd(), 4) });
+        sward::sleep(ms(5));
+        a.write_all(b"four").unwrap();
+        assert_eq!(reader.join().unwrap(), 4);
+    }
+}
+
+#[test]
+fn a_library_that_is_loaded_later_is_covered() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    patched("a_library_that_is_loaded_later_is_covered", || {
+        let Some((library, file)) = Library::load("plain", &[], libc::RTLD_NOW) else { return };
+        library.works();
+        // SAFETY: as everywhere in these tests.
+        assert_eq!(coverage(&unsafe { sward::patch::all() }, &file), Coverage::Resolved);
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn a_lazily_bound_library_is_covered() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    patched("a_lazily_bound_library_is_covered", || {
+        let Some((library, file)) = Library::load("lazy", &["-Wl,-z,lazy"], libc::RTLD_LAZY) else { return };
+        library.works();
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn checked_calls_park_too() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    patched("checked_calls_park_too", || {
+        let flags = ["-O2", "-D_FORTIFY_SOURCE=2"];
+        let Some((library, file)) = Library::load("fortified", &flags, libc::RTLD_NOW) else { return };
+        let before = sward::patch::stats().of("__read_chk").calls;
+        library.works();
+        assert!(sward::patch::stats().of("__read_chk").calls > before, "{}", sward::patch::stats());
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn a_library_bound_past_the_hooks_is_repaired() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    patched("a_library_bound_past_the_hooks_is_repaired", || {
+        for (name, relro) in [("deep", "-Wl,-z,now"), ("deep-norelro", "-Wl,-z,norelro")] {
+            let flags = libc::RTLD_NOW | libc::RTLD_DEEPBIND;
+            let Some((library, file)) = Library::load(name, &[relro], flags) else { return };
+            // SAFETY: takes a number; and all() as everywhere in these tests.
+            unsafe {
+                takes(ms(90), ms(10_000), || greenlets(3, move |_| assert_eq!((library.sleep)(30), 0)));
+                let found = coverage(&sward::patch::all(), &file);
+                assert!(matches!(&found, Coverage::Repaired(names) if names.contains(&"nanosleep")), "{found:?}");
+            }
+            library.works();
+            // SAFETY: as above.
+            assert_eq!(coverage(&unsafe { sward::patch::all() }, &file), Coverage::Resolved);
+            std::fs::remove_file(file).unwrap();
+        }
+    });
+}
+
+fn coverage(report: &sward::patch::Report, file: &std::path::Path) -> Coverage {
+    let object = report.objects().iter().find(|object| object.name == file.to_str().unwrap());
+    object.unwrap_or_else(|| panic!("{report}")).coverage.clone()
+}
