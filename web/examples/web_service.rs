@@ -23,7 +23,7 @@ mod accounts;
 #[path = "service/postgres.rs"]
 mod postgres;
 
-use accounts::{Accounts, Failure};
+use accounts::{Account, Accounts, Failure};
 
 const HELP: &str = "\
 A web service whose handlers block:
@@ -170,14 +170,13 @@ async fn hello() -> &'static str {
 async fn sleep_by_timer(State(accounts): State<Accounts>, Query(query): Arguments) -> Response {
     let Some(seconds) = number(&query, "s", 5.0) else { return bad_request("s is a number of seconds") };
     sward::sleep(Duration::from_secs_f64(seconds));
-    all(&accounts)
+    answer(accounts.all())
 }
 
 async fn sleep_by_postgres(State(accounts): State<Accounts>, Query(query): Arguments) -> Response {
     let Some(seconds) = number(&query, "s", 5.0) else { return bad_request("s is a number of seconds") };
-    match accounts.sleep(seconds) {
-        Some(Ok(())) => all(&accounts),
-        Some(Err(error)) => failed(&*error),
+    match accounts.sleep_then_all(seconds) {
+        Some(rows) => answer(rows),
         None => {
             let how = "This service runs without PostgreSQL. Start it with --postgres URL --create-data.\n";
             (StatusCode::SERVICE_UNAVAILABLE, how).into_response()
@@ -203,9 +202,9 @@ async fn compute(Query(query): Arguments) -> Response {
     format!("{value}\n").into_response()
 }
 
-/// All accounts, as JSON.
-fn all(accounts: &Accounts) -> Response {
-    match accounts.all() {
+/// Accounts as JSON.
+fn answer(rows: Result<Vec<Account>, Failure>) -> Response {
+    match rows {
         Ok(rows) => {
             let rows = rows
                 .into_iter()

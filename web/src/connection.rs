@@ -47,8 +47,10 @@ impl Drop for KillRequests<'_> {
 
 /// Speaks HTTP over the stream until one side has had enough.
 fn serve(stream: Stream, shared: &Rc<Shared>) {
-    let wire = Wire::new(stream);
     let driver = Driver::new(shared.clone());
+    #[cfg(feature = "tls")]
+    let Some(stream) = encrypt(stream, &driver, shared) else { return };
+    let wire = Wire::new(stream);
     // A connection on which nothing has come is closed without a word.
     let dialect = match driver.until(shared.settings.head_timeout, |context| wire.poll_dialect(context)) {
         Some(Ok(Some(dialect))) => dialect,
@@ -70,6 +72,24 @@ fn serve(stream: Stream, shared: &Rc<Shared>) {
         Dialect::Http2 => driver.run(&mut Http2::new(&wire, shared), &wire),
     };
     close(&driver, &wire, shared, end);
+}
+
+/// Makes the TLS handshake, if the server has certificates; none if that fails.
+#[cfg(feature = "tls")]
+fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
+    let Some(config) = &shared.settings.tls else { return Some(stream) };
+    let tls = crate::tls::Tls::new(stream, config.clone());
+    let done = tls.map(|tls| {
+        let result = driver.until(shared.settings.head_timeout, |context| tls.poll_handshake(context));
+        (tls, result.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into())))
+    });
+    match done {
+        Ok((tls, Ok(()))) => Some(Stream::Tls(Box::new(tls))),
+        Ok((_, Err(error))) | Err(error) => {
+            log::debug!(target: "sward_web", "{}: TLS handshake: {error}", shared.peer);
+            None
+        }
+    }
 }
 
 /// hyper's end of the wire.

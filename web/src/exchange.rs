@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use sward_runtime::Greenlet;
+use sward_runtime::{Greenlet, yield_now};
 
 use crate::access_log;
 use crate::body::{Body, Fate};
@@ -43,16 +43,18 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         let (head, incoming) = request.into_parts();
         let too_large = incoming.size_hint().lower() > settings.max_body;
         let body = Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer);
-        let exchange = Exchange {
+        // In a box: what it is part of is moved many times.
+        let exchange = Box::new(Exchange {
             shared: shared.clone(),
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
             fate: body.fate(),
-        };
+        });
         shared.exchange_begins();
+        let is_new = exchange.version < Version::HTTP_2;
         if too_large {
-            return Answer { exchange: Some(exchange), state: State::Refused(StatusCode::PAYLOAD_TOO_LARGE) };
+            return Answer { exchange: Some(exchange), state: State::Refused(StatusCode::PAYLOAD_TOO_LARGE), is_new };
         }
         let slot = Rc::new(Slot::default());
         let filler = Filler { slot: slot.clone(), shared: shared.clone() };
@@ -64,7 +66,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
                 State::Refused(StatusCode::SERVICE_UNAVAILABLE)
             }
         };
-        Answer { exchange: Some(exchange), state }
+        Answer { exchange: Some(exchange), state, is_new }
     }
 }
 
@@ -172,9 +174,11 @@ impl Drop for Filler {
 /// The answer that hyper waits for.
 pub(crate) struct Answer {
     /// The request, until there is an answer.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     /// How far it is.
     state: State,
+    /// Whether its greenlet was not given a chance to run.
+    is_new: bool,
 }
 
 /// How far an answer is.
@@ -192,11 +196,17 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let State::Running(slot, _) = &this.state
-            && !slot.done.get()
-        {
-            slot.waker.set(Some(context.waker().clone()));
-            return Poll::Pending;
+        if let State::Running(slot, _) = &this.state {
+            if this.is_new && !slot.done.get() {
+                this.is_new = false;
+                // Most handlers do not block. Letting this one run now saves hyper another round, and the
+                // answers of a pipeline become one write. Under HTTP/2 others may hold locks: not there.
+                yield_now();
+            }
+            if !slot.done.get() {
+                slot.waker.set(Some(context.waker().clone()));
+                return Poll::Pending;
+            }
         }
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
         let mut response = match std::mem::replace(&mut this.state, State::Done) {
@@ -258,7 +268,7 @@ pub(crate) struct Outgoing {
 /// The end of an exchange.
 struct End {
     /// The request.
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     /// The answer's status.
     status: StatusCode,
     /// Bytes of the answer's body that hyper has taken.

@@ -56,6 +56,8 @@ mod settings;
 mod shared;
 mod site;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod upgrade;
 mod wire;
 

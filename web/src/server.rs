@@ -145,6 +145,20 @@ settings! {
 }
 
 impl<L: Listen> Server<L> {
+    /// Encrypts connections (feature `tls`): `config` has the certificates. It offers HTTP/2 and HTTP/1.1 (ALPN)
+    /// unless it says what to offer.
+    ///
+    /// ```no_run
+    /// # fn config() -> std::sync::Arc<sward::tls::rustls::ServerConfig> { unimplemented!() }
+    /// sward::web::Server::bind("0.0.0.0:8443")?.tls(config()).serve(|_| sward::web::Response::new("hello"))?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: Arc<sward_net::tls::rustls::ServerConfig>) -> Self {
+        self.settings.tls = Some(crate::tls::with_alpn(config));
+        self
+    }
+
     /// Serves at most `size` connections at a time (on each hub, if there are several); more wait in the
     /// kernel's backlog.
     ///

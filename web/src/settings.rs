@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Option<Duration>,
     /// Between two requests.
     pub(crate) keep_alive: Option<Duration>,
+    /// Certificates, if connections are encrypted.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<std::sync::Arc<sward_net::tls::rustls::ServerConfig>>,
 }
 
 impl Default for Settings {
@@ -34,6 +37,8 @@ impl Default for Settings {
             request_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             keep_alive: Some(Duration::from_secs(75)),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

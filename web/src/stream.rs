@@ -9,6 +9,9 @@ use std::task::{Context, Poll, ready};
 use sward_net::{TcpStream, UnixStream};
 use sward_runtime::lowlevel::{Direction, Source};
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
 /// Who is at the other end of a connection.
 ///
 /// ```
@@ -42,6 +45,9 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// Either of them, encrypted.
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
 }
 
 impl Stream {
@@ -50,6 +56,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => poll_read(stream.source(), context, buffer),
             Stream::Unix(stream) => poll_read(stream.source(), context, buffer),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.poll_read(context, buffer),
         }
     }
 
@@ -58,41 +66,33 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => poll_write(stream.source(), context, parts),
             Stream::Unix(stream) => poll_write(stream.source(), context, parts),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.poll_write(context, parts),
         }
     }
 
-    /// Writes what the stream itself keeps back; a socket keeps nothing.
-    pub(crate) fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Writes what the stream itself keeps back: encrypted bytes; a socket keeps nothing.
+    pub(crate) fn poll_flush(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.poll_flush(_context),
+        }
     }
 
     /// Says that nothing more will be written.
-    pub(crate) fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => return tls.poll_shutdown(_context),
         };
         Poll::Ready(match result {
             // The other side was faster.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         })
-    }
-
-    /// Reads. Blocks the greenlet.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).read(buffer),
-            Stream::Unix(stream) => (&*stream).read(buffer),
-        }
-    }
-
-    /// Writes. Blocks the greenlet.
-    pub(crate) fn write(&self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).write(buffer),
-            Stream::Unix(stream) => (&*stream).write(buffer),
-        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read, Write};
 use std::rc::{Rc, Weak};
 
 use bytes::{Buf, Bytes};
-use sward_runtime::greenlet_local;
+use sward_runtime::{block_on, greenlet_local};
 
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -85,7 +86,7 @@ impl Read for Upgraded {
     /// Blocks the greenlet.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
-            return self.stream.read(buffer);
+            return block_on(poll_fn(|context| self.stream.poll_read(context, buffer)));
         }
         let n = self.rest.len().min(buffer.len());
         self.rest.copy_to_slice(&mut buffer[..n]);
@@ -96,11 +97,12 @@ impl Read for Upgraded {
 impl Write for Upgraded {
     /// Blocks the greenlet.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.write(buffer)
+        block_on(poll_fn(|context| self.stream.poll_write(context, &[IoSlice::new(buffer)])))
     }
 
+    /// Blocks the greenlet, over TLS.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        block_on(poll_fn(|context| self.stream.poll_flush(context)))
     }
 }
 

@@ -4,11 +4,15 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
+use tokio_postgres::Client;
 
 use crate::postgres::Pool;
 
 /// Rows that `create` makes.
 const ROWS: i32 = 50;
+
+/// All of them.
+const SELECT: &str = "SELECT id, title, done, priority FROM accounts ORDER BY id";
 
 /// Any error of a database.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -60,7 +64,6 @@ impl Accounts {
 
     /// All of them. Blocks the greenlet.
     pub(crate) fn all(&self) -> Result<Vec<Account>, Failure> {
-        const SELECT: &str = "SELECT id, title, done, priority FROM accounts ORDER BY id";
         match self {
             Accounts::Sqlite(connection) => in_sqlite(connection, |sqlite| {
                 let mut statement = sqlite.prepare_cached(SELECT)?;
@@ -69,30 +72,30 @@ impl Accounts {
                 })?;
                 rows.collect()
             }),
-            Accounts::Postgres(pool) => pool.with(|client| {
-                let rows = sward::block_on(client.query(SELECT, &[]))?;
-                let account = |row: &tokio_postgres::Row| {
-                    Ok(Account {
-                        id: row.try_get(0)?,
-                        title: row.try_get(1)?,
-                        done: row.try_get(2)?,
-                        priority: row.try_get(3)?,
-                    })
-                };
-                rows.iter().map(account).collect()
-            }),
+            Accounts::Postgres(pool) => pool.with(select),
         }
     }
 
-    /// Sleeps in the database; none if that cannot sleep. Blocks the greenlet.
-    pub(crate) fn sleep(&self, seconds: f64) -> Option<Result<(), Failure>> {
+    /// All of them, after sleeping in the database; none if that cannot sleep. Blocks the greenlet.
+    pub(crate) fn sleep_then_all(&self, seconds: f64) -> Option<Result<Vec<Account>, Failure>> {
         match self {
             Accounts::Sqlite(_) => None,
-            Accounts::Postgres(pool) => {
-                Some(pool.with(|client| sward::block_on(client.execute("SELECT pg_sleep($1)", &[&seconds])).map(drop)))
-            }
+            // On one connection: whoever gives it back in between queues up a second time.
+            Accounts::Postgres(pool) => Some(pool.with(|client| {
+                sward::block_on(client.execute("SELECT pg_sleep($1)", &[&seconds]))?;
+                select(client)
+            })),
         }
     }
+}
+
+/// All accounts in PostgreSQL.
+fn select(client: &Client) -> Result<Vec<Account>, tokio_postgres::Error> {
+    let rows = sward::block_on(client.query(SELECT, &[]))?;
+    let account = |row: &tokio_postgres::Row| {
+        Ok(Account { id: row.try_get(0)?, title: row.try_get(1)?, done: row.try_get(2)?, priority: row.try_get(3)? })
+    };
+    rows.iter().map(account).collect()
 }
 
 /// Calls SQLite where it stops nobody.

@@ -118,3 +118,17 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<String> {
     stream.read_exact(&mut body)?;
     Ok(without_date(&head) + &String::from_utf8_lossy(&body))
 }
+
+/// A certificate for "localhost" that signs itself, and who trusts it.
+#[cfg(feature = "tls")]
+pub fn tls_configs() -> (sward::tls::rustls::ServerConfig, sward::tls::rustls::ClientConfig) {
+    use sward::tls::rustls::pki_types::PrivateKeyDer;
+    use sward::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
+    let chain = vec![made.cert.der().clone()];
+    let mut roots = RootCertStore::empty();
+    roots.add(chain[0].clone()).unwrap();
+    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    (server, ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,117 @@
+//! Clients that are not ours: curl and wrk. A program that is missing skips its test, unless
+//! `SWARD_REQUIRE_TOOLS` is set, as `./test` does.
+
+mod support;
+
+use std::io::{self, Read};
+
+use support::{ms, start, watched};
+use sward::process::Command;
+use sward::web::{Body, Request, Response};
+
+/// Whether the program is there.
+fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    assert!(found || std::env::var_os("SWARD_REQUIRE_TOOLS").is_none(), "{program} is missing");
+    if !found {
+        eprintln!("skipped: {program} is missing");
+    }
+    found
+}
+
+/// Runs a program to its end; what it has written.
+fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
+    let output = Command::new(program).args(arguments).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
+    Ok(text)
+}
+
+/// Answers with what it has received.
+fn mirror(mut request: Request<Body>) -> io::Result<Response<String>> {
+    let mut body = Vec::new();
+    request.body_mut().read_to_end(&mut body)?;
+    let (method, path) = (request.method(), request.uri().path());
+    Ok(Response::new(format!("{method} {path} {:?} {}", request.version(), body.len())))
+}
+
+#[test]
+fn curl_speaks_every_dialect() {
+    watched(|| {
+        if !has("curl") {
+            return Ok(());
+        }
+        let server = start(mirror)?;
+        let url = format!("http://{}/path", server.addr);
+        let curl = |arguments: &[&str]| run("curl", &[&["-sS", "--max-time", "30"], arguments, &[&*url]].concat());
+        assert_eq!(curl(&[])?, "GET /path HTTP/1.1 0");
+        assert_eq!(curl(&["--http1.0"])?, "GET /path HTTP/1.0 0");
+        assert_eq!(curl(&["--http2-prior-knowledge"])?, "GET /path HTTP/2.0 0");
+        let file = std::env::temp_dir().join(format!("sward-web-upload-{}", std::process::id()));
+        std::fs::write(&file, vec![b'x'; 300_000])?;
+        let data = format!("@{}", file.display());
+        let upload = ["--data-binary", &*data, "-H", "expect: 100-continue"];
+        assert_eq!(curl(&upload)?, "POST /path HTTP/1.1 300000");
+        assert_eq!(curl(&[&upload[..], &["-H", "transfer-encoding: chunked"]].concat())?, "POST /path HTTP/1.1 300000");
+        assert_eq!(curl(&["--http2-prior-knowledge", "--data-binary", &*data])?, "POST /path HTTP/2.0 300000");
+        std::fs::remove_file(file)?;
+        server.stop()
+    });
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn curl_agrees_on_http2_over_tls() {
+    watched(|| {
+        if !has("curl") {
+            return Ok(());
+        }
+        let (config, _) = support::tls_configs();
+        let server = support::start_with(support::bind()?.tls(std::sync::Arc::new(config)), mirror)?;
+        let url = format!("https://{}/", server.addr);
+        assert_eq!(run("curl", &["-sSk", "--max-time", "30", &*url])?, "GET / HTTP/2.0 0");
+        assert_eq!(run("curl", &["-sSk", "--max-time", "30", "--http1.1", &*url])?, "GET / HTTP/1.1 0");
+        server.stop()
+    });
+}
+
+#[test]
+fn curl_reaches_a_unix_socket() {
+    watched(|| {
+        if !has("curl") {
+            return Ok(());
+        }
+        let path = std::env::temp_dir().join(format!("sward-web-curl-{}", std::process::id()));
+        let server = sward::web::Server::bind_unix(&path)?;
+        let handle = server.handle();
+        let serving = sward::spawn(move || server.serve(mirror));
+        let socket = path.display().to_string();
+        let answer = run("curl", &["-sS", "--max-time", "30", "--unix-socket", &*socket, "http://any/x"])?;
+        assert_eq!(answer, "GET /x HTTP/1.1 0");
+        std::fs::remove_file(path)?;
+        handle.stop();
+        serving.join().unwrap()
+    });
+}
+
+#[test]
+fn wrk_finds_no_error() {
+    watched(|| {
+        if !has("wrk") {
+            return Ok(());
+        }
+        let server = start(|request| {
+            if request.uri().path() == "/slow" {
+                sward::sleep(ms(5));
+            }
+            Response::new("hello")
+        })?;
+        for path in ["", "slow"] {
+            let report = run("wrk", &["-t1", "-c50", "-d1s", &*format!("http://{}/{path}", server.addr)])?;
+            assert!(report.contains("requests in") && !report.contains("errors"), "{report}");
+            assert!(!report.contains("Non-2xx"), "{report}");
+        }
+        server.stop()
+    });
+}
