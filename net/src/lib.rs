@@ -30,6 +30,7 @@ mod addr;
 mod control;
 pub mod fs;
 mod handlers;
+mod inherited;
 pub mod io;
 pub mod process;
 mod server;
