@@ -306,3 +306,20 @@ fn a_watch_sees_what_comes() {
         sender.join().unwrap();
     });
 }
+
+#[test]
+fn a_select_that_sends_holds_nobody_up_behind_it() {
+    check(|| {
+        let (tx, rx) = bounded(1);
+        let receivers = [rx.clone(), rx].map(|rx| thread::spawn(move || rx.recv().unwrap()));
+        let tx2 = tx.clone();
+        let sender = thread::spawn(move || tx2.send(1).unwrap());
+        let mut select = Select::new();
+        select.send(&tx);
+        select.select().send(&tx, 2).unwrap();
+        sender.join().unwrap();
+        let mut items = receivers.map(|receiver| receiver.join().unwrap());
+        items.sort_unstable();
+        assert_eq!(items, [1, 2]);
+    });
+}
