@@ -278,16 +278,16 @@ fn room_that_becomes_free_while_receivers_wait_goes_through_to_them() {
             let mut select = Select::new();
             select.send(&tx);
             let operation = select.select(); // the room is taken, and there is no item
+            let blocked = started({
+                let tx = tx.clone();
+                move || tx.send(2).unwrap()
+            });
             let receivers: Vec<_> = (0..2)
                 .map(|_| {
                     let rx = rx.clone();
                     started(move || rx.recv_timeout(EVER).ok())
                 })
                 .collect();
-            let blocked = started({
-                let tx = tx.clone();
-                move || tx.send(2).unwrap()
-            });
             if is_sent {
                 operation.send(&tx, 1).unwrap();
             } else {
