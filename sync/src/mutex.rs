@@ -171,12 +171,14 @@ impl<T> From<T> for Mutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (locked, waiters) = (self.locked.get(), self.waiters.len());
         let mut out = f.debug_struct("Mutex");
-        match self.value.try_borrow() {
-            Ok(value) => out.field("value", &&*value),
-            Err(_) => out.field("value", &format_args!("<locked>")),
+        // With the lock: the value's own `Debug` may block, and others who then want the lock have to wait for it.
+        match self.try_lock() {
+            Some(value) => out.field("value", &value),
+            None => out.field("value", &format_args!("<locked>")),
         };
-        out.field("locked", &self.locked.get()).field("waiters", &self.waiters.len()).finish()
+        out.field("locked", &locked).field("waiters", &waiters).finish()
     }
 }
 

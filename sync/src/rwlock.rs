@@ -283,15 +283,14 @@ impl<T> From<T> for RwLock<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (readers, writing, waiters) = (self.readers.get(), self.writing.get(), self.waiters.len());
         let mut out = f.debug_struct("RwLock");
-        match self.value.try_borrow() {
-            Ok(value) => out.field("value", &&*value),
-            Err(_) => out.field("value", &format_args!("<locked>")),
+        // As a reader: the value's own `Debug` may block, and a writer who then comes has to wait for it.
+        match self.try_read() {
+            Some(value) => out.field("value", &value),
+            None => out.field("value", &format_args!("<locked>")),
         };
-        out.field("readers", &self.readers.get())
-            .field("writing", &self.writing.get())
-            .field("waiters", &self.waiters.len())
-            .finish()
+        out.field("readers", &readers).field("writing", &writing).field("waiters", &waiters).finish()
     }
 }
 

@@ -3,8 +3,11 @@
 mod support;
 
 use std::cell::Cell;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
+use std::{env, fmt};
 
 use proptest::prelude::*;
 use support::{EVER, Log, SOON, in_unwinding, limited, settle, started};
@@ -54,6 +57,68 @@ fn a_guard_unlocks_however_its_greenlet_ends() {
         assert!(panicked.join().is_err());
         assert_eq!(*mutex.lock(), 1, "no poison");
     });
+}
+
+/// A value whose `Debug` blocks.
+struct Slow;
+
+impl fmt::Debug for Slow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        sward::sleep(SOON);
+        f.write_str("Slow")
+    }
+}
+
+#[test]
+fn who_wants_a_lock_waits_while_a_debug_of_its_value_blocks() {
+    limited(|| {
+        let (mutex, lock) = (Rc::new(Mutex::new(Slow)), Rc::new(RwLock::new(Slow)));
+        let shower = started({
+            let (mutex, lock) = (mutex.clone(), lock.clone());
+            move || (format!("{mutex:?}"), format!("{lock:?}"))
+        });
+        assert!(mutex.try_lock().is_none());
+        drop(mutex.lock());
+        settle(); // now it shows the other
+        assert!(lock.try_write().is_none() && lock.try_read().is_some());
+        drop(lock.write());
+        let (first, second) = shower.join().unwrap();
+        assert_eq!(first, "Mutex { value: Slow, locked: false, waiters: 0 }");
+        assert_eq!(second, "RwLock { value: Slow, readers: 0, writing: false, waiters: 0 }");
+    });
+}
+
+#[test]
+fn a_lock_that_a_destructor_cannot_have_while_it_unwinds_aborts_with_the_calls_name() {
+    const CHILD: &str = "SWARD_TEST_CHILD";
+    const SIGABRT: i32 = 6;
+    const NAME: &str = "a_lock_that_a_destructor_cannot_have_while_it_unwinds_aborts_with_the_calls_name";
+    if let Ok(call) = env::var(CHILD) {
+        let (mutex, lock) = (Rc::new(Mutex::new(0)), Rc::new(RwLock::new(0)));
+        let owner = started({
+            let (mutex, lock) = (mutex.clone(), lock.clone());
+            move || {
+                let _guards = (mutex.lock(), lock.write());
+                sward::sleep(EVER);
+            }
+        });
+        in_unwinding(move || match call.as_str() {
+            "Mutex::lock" => drop(mutex.lock()),
+            "RwLock::read" => drop(lock.read()),
+            _ => drop(lock.write()),
+        });
+        owner.kill();
+        return;
+    }
+    for call in ["Mutex::lock", "RwLock::read", "RwLock::write"] {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args([NAME, "--exact", "--nocapture"]).env(CHILD, call);
+        let output = child.output().unwrap();
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line = said.lines().find(|line| line.contains("in a destructor")).unwrap_or_else(|| panic!("{said}"));
+        assert!(line.contains(&format!("{call} in a destructor")) && line.contains("greenlet"), "{line}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{SOON, limited, started};
+use support::{EVER, SOON, limited, settle, started};
 use sward::sync::channel::{RecvError, Select, SelectTimeoutError, TrySendError, bounded, unbounded};
 
 #[test]
@@ -266,6 +266,37 @@ fn selects_on_many_threads_lose_nothing() {
             senders.into_iter().chain(receivers).for_each(|thread| thread.join().unwrap());
             let total = 3 * EACH;
             assert_eq!(sums.iter().sum::<u64>(), total * (total - 1) / 2, "capacity {capacity}");
+        }
+    });
+}
+
+#[test]
+fn room_that_becomes_free_while_receivers_wait_goes_through_to_them() {
+    limited(|| {
+        for is_sent in [true, false] {
+            let (tx, rx) = bounded(1);
+            let mut select = Select::new();
+            select.send(&tx);
+            let operation = select.select(); // the room is taken, and there is no item
+            let blocked = started({
+                let tx = tx.clone();
+                move || tx.send(2).unwrap()
+            });
+            let receivers: Vec<_> = (0..2)
+                .map(|_| {
+                    let rx = rx.clone();
+                    started(move || rx.recv_timeout(EVER).ok())
+                })
+                .collect();
+            if is_sent {
+                operation.send(&tx, 1).unwrap();
+            } else {
+                drop(operation);
+            }
+            blocked.join().unwrap();
+            settle();
+            assert_eq!(receivers.iter().filter(|receiver| receiver.is_finished()).count(), 1 + usize::from(is_sent));
+            receivers.iter().for_each(|receiver| receiver.kill());
         }
     });
 }

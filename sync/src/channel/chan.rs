@@ -1,12 +1,13 @@
 //! A channel: its state behind a lock, and the two calls that block.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use sward_runtime::lowlevel::can_park;
 
+use super::ground::{AtomicUsize, Mutex, MutexGuard, may_spin};
 use super::state::{Entry, Refused, Side, State};
 use super::turn::{Key, SPINS, Turn, Wakes};
 
@@ -47,7 +48,7 @@ impl<T> Chan<T> {
         Chan {
             state: Mutex::new(State::new(capacity)),
             hint: AtomicUsize::new(0),
-            batch: Apart(Mutex::default()),
+            batch: Apart(Mutex::new(VecDeque::new())),
             unbounded: capacity == usize::MAX,
         }
     }
@@ -204,7 +205,7 @@ impl<T> Chan<T> {
     /// Looks for a moment whether the hint becomes good: cheaper than to sleep and be woken, if the other
     /// end is at work on another core. A greenlet does not: others on its thread could run.
     fn spin(&self, is_good: impl Fn(usize) -> bool) -> bool {
-        let looks = if sward_runtime::current().name() == Some("root") { SPINS } else { 0 };
+        let looks = if may_spin() { SPINS } else { 0 };
         (0..looks).any(|_| {
             std::hint::spin_loop();
             is_good(self.hint.load(Ordering::Relaxed))

@@ -20,6 +20,9 @@
 
 mod chan;
 mod error;
+mod ground;
+#[cfg(all(loom, test))]
+mod models;
 mod receiver;
 mod select;
 mod sender;

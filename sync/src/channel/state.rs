@@ -333,7 +333,7 @@ impl<T> State<T> {
             let key = sender.key();
             wakes.push(sender.turn);
             match sender.value {
-                Some(item) => self.items.push_back(item),
+                Some(item) => self.deliver(item, wakes),
                 None => self.reserved.push(key),
             }
         }

@@ -9,12 +9,16 @@
 //! unlocked. Since an unpark that comes before the park is not forgotten, no wake-up is lost. A
 //! waiter that gives up takes its entries out of the channels, each under its lock: what was not
 //! claimed by then never will be.
+//!
+//! That this holds in every interleaving is shown by `models.rs`, which `ci/loom` runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use sward_runtime::lowlevel::{RemoteUnparker, Wake, park};
+use sward_runtime::lowlevel::Wake;
+
+use super::ground::{AtomicUsize, RemoteUnparker, park};
 
 /// No operation was chosen yet.
 const WAITING: usize = usize::MAX;
