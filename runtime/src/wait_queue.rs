@@ -102,7 +102,7 @@ struct Inner<T> {
 
 impl<T> Inner<T> {
     /// Appends a waiter.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, key: WaitKey, value: T) -> u32 {
         let node = Node { key, value, woken: false, listed: true, prev: self.tail, next: NIL };
         let index = self.nodes.insert(node);
@@ -116,7 +116,7 @@ impl<T> Inner<T> {
     }
 
     /// Takes a node out of the list; it stays in the slab.
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, index: u32) {
         let Some(node) = self.nodes.get_mut(index) else { return };
         if !std::mem::replace(&mut node.listed, false) {
@@ -147,7 +147,7 @@ impl<T> Inner<T> {
     }
 
     /// Takes the first waiter off the list and makes it ready; its index if it still waited.
-    #[inline]
+    #[inline(always)]
     fn wake_head(&mut self) -> Option<u32> {
         let index = self.head;
         let node = self.nodes.get_mut(index)?;
@@ -165,7 +165,7 @@ impl<T> Inner<T> {
     }
 
     /// Makes the first waiter ready that still waits.
-    #[inline]
+    #[inline(always)]
     fn wake_first(&mut self) -> Option<&mut Node<T>> {
         while self.head != NIL {
             if let Some(index) = self.wake_head() {
@@ -192,7 +192,7 @@ impl<T> Nodes<T> {
     }
 
     /// Stores a node and gives its index.
-    #[inline]
+    #[inline(always)]
     fn insert(&mut self, node: Node<T>) -> u32 {
         if self.first.is_none() {
             self.first = Some(node);
@@ -203,7 +203,7 @@ impl<T> Nodes<T> {
     }
 
     /// The node at an index, if there is one.
-    #[inline]
+    #[inline(always)]
     fn get_mut(&mut self, index: u32) -> Option<&mut Node<T>> {
         match index {
             FIRST => self.first.as_mut(),
@@ -212,7 +212,7 @@ impl<T> Nodes<T> {
     }
 
     /// Takes a node out. The memory of a crowd that has left is given back.
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, index: u32) -> Node<T> {
         if index == FIRST {
             return self.first.take().expect("a place has a node");
@@ -243,7 +243,7 @@ impl<T> WaitQueue<T> {
     /// # Panics
     ///
     /// On the root stack, if nothing can ever wake it (the message says "deadlock").
-    #[inline]
+    #[inline(always)]
     pub fn wait(&self, call: &'static str, value: T, deadline: Option<Instant>) -> Waited<T> {
         self.wait_in(Mode::Keyed, call, value, deadline)
     }
@@ -269,7 +269,7 @@ impl<T> WaitQueue<T> {
     }
 
     /// Wakes the first waiter; false if there was none.
-    #[inline]
+    #[inline(always)]
     pub fn wake_one(&self) -> bool {
         self.inner.borrow_mut().wake_first().is_some()
     }
@@ -280,6 +280,7 @@ impl<T> WaitQueue<T> {
     /// # Panics
     ///
     /// If `give` uses this queue.
+    #[inline]
     pub fn wake_one_with<R>(&self, give: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.inner.borrow_mut().wake_first().map(|node| give(&mut node.value))
     }
@@ -350,7 +351,7 @@ pub(crate) struct Place<'a, T> {
 
 impl<'a, T> Place<'a, T> {
     /// Takes the last place in `queue`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(queue: &'a WaitQueue<T>, key: WaitKey, value: T) -> Place<'a, T> {
         let node = queue.inner.borrow_mut().push(key, value);
         Place { queue, node }
@@ -362,7 +363,7 @@ impl<'a, T> Place<'a, T> {
     }
 
     /// Ends the wait with its outcome.
-    #[inline]
+    #[inline(always)]
     fn leave(self) -> Waited<T> {
         let node = self.remove();
         std::mem::forget(self);
@@ -370,7 +371,7 @@ impl<'a, T> Place<'a, T> {
     }
 
     /// Takes the node out.
-    #[inline]
+    #[inline(always)]
     fn remove(&self) -> Node<T> {
         let mut inner = self.queue.inner.borrow_mut();
         inner.unlink(self.node);

@@ -83,7 +83,8 @@ impl<T: ?Sized> Mutex<T> {
     /// *mutex.lock() += 1;
     /// assert_eq!(*mutex.lock(), 2);
     /// ```
-    #[inline]
+    // Inlined down to the switch, as `yield_now` is: see there.
+    #[inline(always)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if self.locked.replace(true) {
             self.waiters.wait("Mutex::lock", (), None);
