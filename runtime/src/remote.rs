@@ -149,7 +149,7 @@ impl RemoteUnparker {
         RemoteUnparker { link: Link::new(), key: hub().current_key() }
     }
 
-    /// Makes the greenlet's [`park`] return: the one it is in, or else its next.
+    /// Makes the greenlet's [`park`](crate::lowlevel::park) return: the one it is in, or else its next.
     pub fn unpark(&self) {
         match hub::existing() {
             Some(hub) if hub.serial == self.link.0.hub => hub.unpark(self.key),
