@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::{SigId, flag, low_level};
-use sward_runtime::lowlevel::Source;
+use sward_runtime::lowlevel::{HubLocal, Source};
 use sward_runtime::{Greenlet, spawn};
 
 #[doc(no_inline)]
@@ -147,9 +147,7 @@ struct Entry {
 impl Registry {
     /// That of this thread.
     fn get() -> io::Result<Rc<Registry>> {
-        thread_local! {
-            static REGISTRY: OnceCell<Rc<Registry>> = const { OnceCell::new() };
-        }
+        static REGISTRY: HubLocal<OnceCell<Rc<Registry>>> = HubLocal::new(OnceCell::new);
         REGISTRY.with(|registry| {
             if let Some(registry) = registry.get() {
                 return Ok(registry.clone());

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
-use sward_runtime::lowlevel::WaitQueue;
+use sward_runtime::lowlevel::{HubLocal, WaitQueue};
 
 use crate::wait::wait_readable;
 
@@ -27,9 +27,8 @@ const BUFFER: usize = 8 * 1024;
 /// # std::io::Result::Ok(())
 /// ```
 pub fn stdin() -> Stdin {
-    thread_local! {
-        static STDIN: Rc<Shared> = Rc::new(Shared { input: RefCell::default(), turns: WaitQueue::new() });
-    }
+    static STDIN: HubLocal<Rc<Shared>> =
+        HubLocal::new(|| Rc::new(Shared { input: RefCell::default(), turns: WaitQueue::new() }));
     Stdin { shared: STDIN.with(Rc::clone) }
 }
 

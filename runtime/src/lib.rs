@@ -63,6 +63,7 @@ pub mod lowlevel {
         };
     }
     pub use crate::killer::Killer;
+    pub use crate::local::HubLocal;
     pub use crate::offload::offload_to;
     pub use crate::park::{Unparker, Wake, can_park, park};
     pub use crate::remote::RemoteUnparker;

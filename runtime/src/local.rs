@@ -1,4 +1,4 @@
-//! One value per greenlet: `greenlet_local!`.
+//! One value per greenlet: `greenlet_local!`; one per hub: `HubLocal`.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -69,21 +69,59 @@ impl<T: 'static> GreenletLocal<T> {
     where
         F: FnOnce(&T) -> R,
     {
-        let locals = &hub().current().locals;
         // A static's address tells it from every other: it is not zero-sized.
-        let key = std::ptr::from_ref(self).addr();
-        let value = locals.get(key).unwrap_or_else(|| {
-            // Made without a borrow: the initialiser may use other locals, or block.
-            let made: Rc<dyn Any> = Rc::new((self.init)());
-            locals.insert(key, made)
-        });
-        f(value.downcast_ref().expect("the value under a static's address is of its type"))
+        hub().current().locals.with(std::ptr::from_ref(self).addr(), self.init, f)
     }
 }
 
 impl<T: 'static> fmt::Debug for GreenletLocal<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GreenletLocal").finish_non_exhaustive()
+    }
+}
+
+/// A static with one value per hub, for what all greenlets of a thread share.
+///
+/// Not the same as `thread_local!`: after `sward::patch::all` each greenlet has thread-locals of its own. The value is
+/// made when the hub's thread first uses it and dropped when the hub ends.
+///
+/// ```
+/// use std::cell::Cell;
+/// use sward::lowlevel::HubLocal;
+///
+/// static OPEN: HubLocal<Cell<u32>> = HubLocal::new(|| Cell::new(0));
+///
+/// OPEN.with(|open| open.set(1));
+/// assert_eq!(sward::spawn(|| OPEN.with(Cell::get)).join().unwrap(), 1);
+/// ```
+pub struct HubLocal<T: 'static> {
+    /// Makes a hub's value.
+    init: fn() -> T,
+}
+
+impl<T: 'static> HubLocal<T> {
+    /// A value that `init` makes.
+    pub const fn new(init: fn() -> T) -> HubLocal<T> {
+        HubLocal { init }
+    }
+
+    /// Calls `f` with this hub's value, which is made first if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// Passes on a panic of the initialiser or of `f`. In a destructor that runs because the hub ends, if this value
+    /// has been destroyed already.
+    pub fn with<F, R>(&'static self, f: F) -> R
+    where
+        F: FnOnce(&T) -> R,
+    {
+        hub().root().locals.with(std::ptr::from_ref(self).addr(), self.init, f)
+    }
+}
+
+impl<T: 'static> fmt::Debug for HubLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubLocal").finish_non_exhaustive()
     }
 }
 
@@ -107,6 +145,16 @@ impl Locals {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.borrow().is_none()
+    }
+
+    /// Calls `f` with the value under `key`, made by `init` if it is not there.
+    fn with<T: 'static, R>(&self, key: usize, init: fn() -> T, f: impl FnOnce(&T) -> R) -> R {
+        let value = self.get(key).unwrap_or_else(|| {
+            // Made without a borrow: the initialiser may use other locals, or block.
+            let made: Rc<dyn Any> = Rc::new(init());
+            self.insert(key, made)
+        });
+        f(value.downcast_ref().expect("the value under a static's address is of its type"))
     }
 
     /// The value under `key`.

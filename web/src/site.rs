@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slab::Slab;
 use sward_net::ServerHandle;
-use sward_runtime::lowlevel::Unparker;
+use sward_runtime::lowlevel::{HubLocal, Unparker};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
 use crate::settings::Settings;
 
-thread_local! {
-    /// The parts, on this hub, of servers that are on several.
-    static SITES: RefCell<Vec<(u64, Rc<Site>)>> = const { RefCell::new(Vec::new()) };
-}
+/// The parts, on this hub, of servers that are on several.
+static SITES: HubLocal<Sites> = HubLocal::new(RefCell::default);
+
+/// Parts of servers on one hub, by the server's number.
+type Sites = RefCell<Vec<(u64, Rc<Site>)>>;
 
 /// A number for a server on several hubs.
 pub(crate) fn new_id() -> u64 {
@@ -60,10 +61,10 @@ impl Site {
     /// This hub's part of the server `id`, made if this is its first connection here.
     pub(crate) fn on_this_hub(id: u64, handle: &ServerHandle, make: impl FnOnce() -> Rc<Site>) -> Rc<Site> {
         let found =
-            SITES.with_borrow(|sites| sites.iter().find(|(other, _)| *other == id).map(|(_, site)| site.clone()));
+            SITES.with(|sites| sites.borrow().iter().find(|(other, _)| *other == id).map(|(_, site)| site.clone()));
         found.unwrap_or_else(|| {
             let site = make();
-            SITES.with_borrow_mut(|sites| sites.push((id, site.clone())));
+            SITES.with(|sites| sites.borrow_mut().push((id, site.clone())));
             let (stopped, handle) = (site.clone(), handle.clone());
             spawn(move || {
                 let _forget = Forget(id);
@@ -96,7 +97,8 @@ struct Forget(u64);
 impl Drop for Forget {
     fn drop(&mut self) {
         // Bound to a name: the application is dropped after the borrow has ended.
-        let _site = SITES.with_borrow_mut(|sites| {
+        let _site = SITES.with(|sites| {
+            let mut sites = sites.borrow_mut();
             let place = sites.iter().position(|(id, _)| *id == self.0);
             place.map(|place| sites.swap_remove(place))
         });
