@@ -38,6 +38,11 @@
 //! [`Report`] tells what is on. Linux with a dynamically linked glibc only; elsewhere [`all`] does
 //! nothing, and says so.
 //!
+//! # Stacks
+//!
+//! C code has no stack probes. Greenlets that are spawned after [`all`] have 256 KiB of stack or more,
+//! and a guard of as much.
+//!
 //! # Kill and timeout
 //!
 //! `sward::timeout` and `kill` work on patched calls, but nothing may unwind through C. The call fails

@@ -1,15 +1,17 @@
 //! Shared libraries in C: linked to nothing of ours, loaded after patching.
 
+#[path = "support/dynamic.rs"]
+mod dynamic;
 mod support;
 
-use std::ffi::{CStr, CString, c_int, c_long};
+use std::ffi::{c_int, c_long};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use dynamic::{Dynamic, compile};
 use support::{greenlets, ms, patched, takes};
 use sward::patch::Coverage;
 
@@ -27,41 +29,17 @@ struct Library {
 impl Library {
     /// Builds it under a name of its own and loads it; `None` without a C compiler.
     fn load(name: &str, compiler_flags: &[&str], dlopen_flags: c_int) -> Option<(Library, PathBuf)> {
-        let file = std::env::temp_dir().join(format!("libsward-{name}-{}.so", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/library.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-o"]).arg(&file).arg(source).args(compiler_flags);
-        match cc.status() {
-            Ok(status) => assert!(status.success(), "{cc:?}: {status}"),
-            Err(_) if !cfg!(feature = "real") => {
-                eprintln!("skipped: no cc");
-                return None;
+        let file = compile("library", name, compiler_flags)?;
+        let library = Dynamic::open(&file, dlopen_flags);
+        // SAFETY: its functions have these types.
+        let library = unsafe {
+            Library {
+                sleep: library.function(c"library_sleep"),
+                echo: library.function(c"library_echo"),
+                read: library.function(c"library_read"),
             }
-            Err(error) => panic!("{cc:?}: {error}"),
-        }
-        let path = CString::new(file.to_str()?).unwrap();
-        // SAFETY: the library has no constructors; its functions have these types.
-        unsafe {
-            let handle = libc::dlopen(path.as_ptr(), dlopen_flags);
-            assert!(!handle.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
-            let find = |name: &CStr| {
-                let found = libc::dlsym(handle, name.as_ptr());
-                assert!(!found.is_null(), "{name:?}");
-                found
-            };
-            let library = Library {
-                sleep: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int) -> c_int>(find(
-                    c"library_sleep",
-                )),
-                echo: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int) -> c_long>(find(
-                    c"library_echo",
-                )),
-                read: std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn(c_int, c_int) -> c_long>(find(
-                    c"library_read",
-                )),
-            };
-            Some((library, file))
-        }
+        };
+        Some((library, file))
     }
 
     /// Sleeps and echoes in many greenlets at once.

@@ -13,6 +13,7 @@ use crate::reactor::Reactor;
 use crate::remote::Link;
 use crate::scheduler::{Hub, WaitKey};
 use crate::slot::{Mode, Reason, Slot};
+use crate::stack;
 use crate::threads::ThreadPool;
 
 /// How a wait ended.
@@ -48,6 +49,12 @@ pub fn runs_greenlet() -> bool {
 #[inline]
 pub fn on_hub() -> bool {
     hub::existing().is_some()
+}
+
+/// From now on greenlets of any hub that are spawned have at least 256 KiB of stack, and a guard of 256 KiB
+/// below it: C code has no stack probes. Greenlets that there are keep their stacks.
+pub fn widen_guards() {
+    stack::widen_guards();
 }
 
 /// Lets every other ready greenlet run once, without raising an interrupt.

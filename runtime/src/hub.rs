@@ -7,6 +7,7 @@ use crate::fork;
 use crate::remote::Message;
 use crate::scheduler::{Hub, WaitKey};
 use crate::slot::Reason;
+use crate::stack;
 use crate::stack::overflow::{self, Victim};
 
 thread_local! {
@@ -74,6 +75,7 @@ fn describe_overflow(address: usize, report: &mut dyn FnMut(Victim<'_>)) -> bool
         name: name.as_ref().ok().and_then(|name| name.as_deref()),
         id: slot.id.get(),
         stack_size: slot.greenlet.usable(),
+        stack_top: slot.greenlet.guard().end + slot.greenlet.usable() + stack::LARGEST_PAGE,
         spawned_at: slot.spawned_at.get(),
     });
     true

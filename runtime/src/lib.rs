@@ -59,7 +59,7 @@ pub mod lowlevel {
     #[doc(hidden)]
     pub mod hooks {
         pub use crate::hooks::{
-            Ended, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, wait_fds, yield_now,
+            Ended, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, wait_fds, widen_guards, yield_now,
         };
     }
     pub use crate::killer::Killer;

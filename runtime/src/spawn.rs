@@ -109,7 +109,8 @@ impl Builder {
         self
     }
 
-    /// How many bytes of stack the greenlet can use (the guard comes on top of that). Rounded up.
+    /// How many bytes of stack the greenlet can use (the guard comes on top of that). Rounded up; after
+    /// `patch::all` to 256 KiB at least.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self

@@ -1,6 +1,9 @@
-//! C libraries that are loaded when a test runs, so that building the tests needs none of them.
+//! C libraries that are built or loaded when a test runs, so that building the tests needs none of them.
+#![allow(dead_code, reason = "each test file uses a part")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A loaded library; never unloaded.
 #[derive(Clone, Copy)]
@@ -21,6 +24,17 @@ impl Dynamic {
         Some(Dynamic(handle))
     }
 
+    /// Loads what `compile` made.
+    pub(crate) fn open(file: &Path, flags: c_int) -> Dynamic {
+        let path = CString::new(file.to_str().unwrap()).unwrap();
+        // SAFETY: the tests' own libraries have no constructors; a message is valid until the next call.
+        unsafe {
+            let handle = libc::dlopen(path.as_ptr(), flags);
+            assert!(!handle.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
+            Dynamic(handle)
+        }
+    }
+
     /// One of its functions.
     ///
     /// # Safety
@@ -34,4 +48,21 @@ impl Dynamic {
         // SAFETY: the caller vouches for the type, which is a function pointer's.
         unsafe { std::mem::transmute_copy(&found) }
     }
+}
+
+/// Makes a shared library of `tests/c/{source}.c`, in a file of its own; `None` without a C compiler.
+pub(crate) fn compile(source: &str, name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let file = std::env::temp_dir().join(format!("libsward-{name}-{}.so", std::process::id()));
+    let source = format!("{}/tests/c/{source}.c", env!("CARGO_MANIFEST_DIR"));
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]).arg(&file).arg(source).args(flags);
+    match cc.status() {
+        Ok(status) => assert!(status.success(), "{cc:?}: {status}"),
+        Err(_) if !cfg!(feature = "real") => {
+            eprintln!("skipped: no cc");
+            return None;
+        }
+        Err(error) => panic!("{cc:?}: {error}"),
+    }
+    Some(file)
 }

@@ -105,6 +105,22 @@ impl Class {
         }
     }
 
+    /// Whether `stack` comes from here.
+    #[inline]
+    pub(super) fn owns(&self, stack: &Stack) -> bool {
+        self.layout.usable == stack.usable() && self.layout.guard == stack.guard_len()
+    }
+
+    /// No stack of this class will be taken any more: gives all memory back as the last stacks come in.
+    #[cold]
+    pub(super) fn retire(&mut self) {
+        self.marks = Marks { warm: 0, cool: 0 };
+        self.unmap_at = usize::MAX;
+        self.settle();
+        // The next stack that comes in is looked at, and after that half of those that are out, and so on.
+        self.warm_limit = 0;
+    }
+
     /// A stack from the first source that has one.
     ///
     /// # Errors

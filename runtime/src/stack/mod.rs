@@ -21,6 +21,9 @@
 //! starts of neighbouring stacks over different cache lines, and it makes the number of pages odd,
 //! which does the same for the TLB (see `size`).
 //!
+//! Once `widen_guards` was called, new stacks have a guard of 256 KiB, and never less usable bytes than the
+//! default. Those that are out keep what they have, and are given up when they come back.
+//!
 //! - `StackPool` is what a hub has; one `class` in it for each size.
 //! - `region` maps memory and carves it; `guard` makes guards; `os` is `linux` or `portable`.
 //! - `overflow` reports the greenlet that ran into its guard, and aborts.
@@ -38,20 +41,32 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corosensei::stack::StackPointer;
 
 use class::{Class, Marks};
 use guard::Guards;
-use size::{GUARD, Layout, UNIT};
+use size::{GUARD, Layout, UNIT, WIDE_GUARD};
 
 /// Ranges that one system call is told about; also how many stacks change state at a time.
 const BATCH: usize = 64;
+
+/// Bytes of the largest page there is, and more than those from the usable bytes to the end of a slot.
+pub(crate) const LARGEST_PAGE: usize = 64 << 10;
+
+/// Bytes of the guards that every pool of this process is to make from now on.
+static GUARD_WANTED: AtomicUsize = AtomicUsize::new(GUARD);
+
+/// From now on greenlets that are spawned have the widest guards, and stacks of the default size at least.
+pub(crate) fn widen_guards() {
+    GUARD_WANTED.store(WIDE_GUARD, Ordering::Relaxed);
+}
 
 /// A stack, on loan from a [`StackPool`].
 ///
@@ -68,7 +83,9 @@ pub(crate) struct Stack {
     /// Which region of its class it is from.
     region: u16,
     /// The bytes of a page, as a power of two.
-    page_shift: u16,
+    page_shift: u8,
+    /// The bytes of the guard, as a power of two.
+    guard_shift: u8,
     /// Goes back to the pool of its own thread.
     not_send: PhantomData<*const ()>,
 }
@@ -80,7 +97,8 @@ impl Stack {
             base: NonZeroUsize::new(top - offset).expect("nothing is mapped at address 0"),
             usable: (layout.usable / UNIT) as u32,
             region,
-            page_shift: layout.page.ilog2() as u16,
+            page_shift: layout.page.ilog2() as u8,
+            guard_shift: layout.guard.ilog2() as u8,
             not_send: PhantomData,
         }
     }
@@ -95,7 +113,13 @@ impl Stack {
     #[inline]
     pub(crate) fn guard(&self) -> Range<usize> {
         let end = self.top_page().start - self.usable();
-        end - GUARD..end
+        end - self.guard_len()..end
+    }
+
+    /// How many addresses those are.
+    #[inline]
+    fn guard_len(&self) -> usize {
+        1 << self.guard_shift
     }
 
     /// The page that every use touches first.
@@ -138,8 +162,10 @@ unsafe impl corosensei::stack::Stack for Stack {
 pub(crate) struct StackPool {
     /// Stacks of the default size.
     default: RefCell<Class>,
-    /// Stacks of other sizes; few programs have more than two.
+    /// Stacks of other sizes, or with other guards; few programs have more than two.
     custom: RefCell<Vec<Class>>,
+    /// Bytes of the guards that new stacks have.
+    guard: Cell<usize>,
     /// How guards are made.
     guards: Guards,
 }
@@ -152,8 +178,13 @@ impl StackPool {
 
     /// A pool with a choice of guards, and marks for the stacks of the default size.
     fn with(guards: Guards, marks: Marks) -> StackPool {
-        let layout = Layout::of(size::DEFAULT, os::page_size()).expect("the default size is possible");
-        StackPool { default: RefCell::new(Class::new(layout, guards, marks)), custom: RefCell::new(Vec::new()), guards }
+        let layout = Layout::of(size::DEFAULT, os::page_size(), GUARD).expect("the default size is possible");
+        StackPool {
+            default: RefCell::new(Class::new(layout, guards, marks)),
+            custom: RefCell::new(Vec::new()),
+            guard: Cell::new(GUARD),
+            guards,
+        }
     }
 
     /// A stack of at least `usable` bytes, 256 KiB by default: the one that was given last, if any.
@@ -165,6 +196,7 @@ impl StackPool {
     #[inline]
     pub(crate) fn take(&self, usable: Option<usize>) -> io::Result<Stack> {
         if usable.is_none()
+            && self.guard.get() >= GUARD_WANTED.load(Ordering::Relaxed)
             && let Some(stack) = self.default.borrow_mut().take_warm()
         {
             return Ok(stack);
@@ -175,9 +207,11 @@ impl StackPool {
     /// Takes a stack back, of whose frames none is left (invariant 8).
     #[inline]
     pub(crate) fn give(&self, stack: Stack) {
-        if stack.usable() == size::DEFAULT {
-            self.default.borrow_mut().give(stack);
+        let mut default = self.default.borrow_mut();
+        if default.owns(&stack) {
+            default.give(stack);
         } else {
+            drop(default);
             self.give_custom(stack);
         }
     }
@@ -185,10 +219,14 @@ impl StackPool {
     /// A stack of another size, or of the default one when none is warm.
     #[cold]
     fn take_other(&self, usable: Option<usize>) -> io::Result<Stack> {
+        let guard = GUARD_WANTED.load(Ordering::Relaxed);
+        if self.guard.get() < guard {
+            self.widen(guard);
+        }
         let Some(requested) = usable else {
             return self.default.borrow_mut().take();
         };
-        let layout = Layout::of(requested, os::page_size())?;
+        let layout = Layout::of(requested, os::page_size(), self.guard.get())?;
         if layout.usable == size::DEFAULT {
             return self.default.borrow_mut().take();
         }
@@ -200,11 +238,21 @@ impl StackPool {
         custom.last_mut().expect("just pushed").take()
     }
 
+    /// From now on stacks have guards of `guard` bytes.
+    fn widen(&self, guard: usize) {
+        self.guard.set(guard);
+        let layout = Layout::of(size::DEFAULT, os::page_size(), guard).expect("the default size is possible");
+        let class = Class::new(layout, self.guards, Marks::of(layout.usable));
+        let mut custom = self.custom.borrow_mut();
+        custom.push(self.default.replace(class));
+        custom.iter_mut().for_each(Class::retire);
+    }
+
     /// Takes a stack of another size back.
     #[cold]
     fn give_custom(&self, stack: Stack) {
         let mut custom = self.custom.borrow_mut();
-        let class = custom.iter_mut().find(|class| class.layout.usable == stack.usable());
+        let class = custom.iter_mut().find(|class| class.owns(&stack));
         class.expect("a stack comes back to the pool that it came from").give(stack);
     }
 }

@@ -10,7 +10,7 @@ use corosensei::stack::valgrind::ValgrindStackRegistration;
 
 use super::guard::{self, Guards};
 use super::os;
-use super::size::{COLOUR, COLOURS, GUARD, Layout};
+use super::size::{COLOUR, COLOURS, Layout};
 use super::{BATCH, Stack};
 
 /// One map. Dropping a region does not unmap it: only `unmap` does, when no stack is out.
@@ -125,7 +125,7 @@ impl Region {
         let count = ahead.min((self.slots - self.guarded) as usize);
         for (i, range) in ranges.iter_mut().enumerate().take(count) {
             let bottom = self.start + (self.guarded as usize + i) * layout.slot;
-            *range = bottom..bottom + GUARD;
+            *range = bottom..bottom + layout.guard;
         }
         // SAFETY: these are the lowest pages of slots of this region that no stack was made of yet.
         let made = unsafe { guards.install(&ranges[..count]) }? as u32;

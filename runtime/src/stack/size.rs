@@ -13,6 +13,9 @@ pub(super) const MAXIMUM: usize = if usize::BITS >= 64 { 1 << 34 } else { 1 << 2
 /// Bytes of a guard. Rust touches every page of a large frame in order; C does not, and may step
 /// over a guard of one page.
 pub(super) const GUARD: usize = 64 << 10;
+/// Bytes of a guard where C code runs in greenlets without a look at what it needs: distributions build
+/// libraries without stack probes, and frames of 128 KiB were found in them.
+pub(super) const WIDE_GUARD: usize = 256 << 10;
 
 /// Stack `i` starts `i % COLOURS` times this many bytes below the top of its slot. Without it the
 /// hot ends of all stacks would have equal low address bits and compete for the same cache lines.
@@ -30,12 +33,16 @@ pub(super) struct Layout {
     pub(super) page: usize,
     /// Bytes that each stack promises.
     pub(super) usable: usize,
+    /// Bytes of the guard: a power of two.
+    pub(super) guard: usize,
     /// Bytes from one slot to the next: guard, usable bytes and a page to colour in.
     pub(super) slot: usize,
 }
 
 impl Layout {
     /// The layout of the size class that `requested` usable bytes belong to.
+    ///
+    /// Below a wide guard stacks have the default size at least: code that needs the one needs the other.
     ///
     /// Requests are rounded up to `MINIMUM` and then to the next of four steps between one power of
     /// two and the next, so that a program that asks for many sizes has few classes. A step is an
@@ -45,7 +52,8 @@ impl Layout {
     /// # Errors
     ///
     /// `InvalidInput` if that is more than `MAXIMUM`.
-    pub(super) fn of(requested: usize, page: usize) -> io::Result<Layout> {
+    pub(super) fn of(requested: usize, page: usize, guard: usize) -> io::Result<Layout> {
+        debug_assert!(guard.is_power_of_two() && guard >= GUARD);
         debug_assert!(page.is_power_of_two() && (UNIT..=GUARD).contains(&page));
         if requested > MAXIMUM {
             return Err(io::Error::new(
@@ -53,10 +61,10 @@ impl Layout {
                 format!("a greenlet cannot have a stack of {requested} bytes; the most is {MAXIMUM} bytes"),
             ));
         }
-        let wanted = requested.max(MINIMUM);
+        let wanted = requested.max(if guard == GUARD { MINIMUM } else { DEFAULT });
         let step = ((1 << wanted.ilog2()) / 4).max(2 * page);
         let usable = wanted.next_multiple_of(step);
-        Ok(Layout { page, usable, slot: GUARD + usable + page })
+        Ok(Layout { page, usable, guard, slot: guard + usable + page })
     }
 }
 
@@ -68,11 +76,11 @@ mod tests {
     fn requests_are_rounded_up_and_never_by_more_than_a_quarter() {
         for page in [4096, 16384, 65536] {
             for requested in (0..4 << 20).step_by(1000).chain([MAXIMUM - 1, MAXIMUM]) {
-                let Layout { usable, slot, .. } = Layout::of(requested, page).unwrap();
+                let Layout { usable, slot, .. } = Layout::of(requested, page, GUARD).unwrap();
                 assert!(usable >= requested && usable >= MINIMUM);
                 assert!(usable <= (requested.max(MINIMUM) * 5 / 4).max(requested.max(MINIMUM) + 2 * page));
                 assert_eq!(usable % page, 0);
-                assert_eq!(Layout::of(usable, page).unwrap().usable, usable, "rounding is idempotent");
+                assert_eq!(Layout::of(usable, page, GUARD).unwrap().usable, usable, "rounding is idempotent");
                 assert!(slot >= usable + GUARD + COLOUR * COLOURS);
                 assert_eq!(slot % page, 0);
             }
@@ -82,19 +90,33 @@ mod tests {
     #[test]
     fn slots_are_an_odd_number_of_small_pages() {
         for requested in (0..8 << 20).step_by(3000) {
-            assert_eq!(Layout::of(requested, 4096).unwrap().slot / 4096 % 2, 1);
+            for guard in [GUARD, WIDE_GUARD] {
+                assert_eq!(Layout::of(requested, 4096, guard).unwrap().slot / 4096 % 2, 1);
+            }
         }
     }
 
     #[test]
     fn the_default_is_a_class_of_its_own_size() {
-        assert_eq!(Layout::of(DEFAULT, 4096).unwrap().usable, DEFAULT);
+        for guard in [GUARD, WIDE_GUARD] {
+            assert_eq!(Layout::of(DEFAULT, 4096, guard).unwrap().usable, DEFAULT);
+        }
+    }
+
+    #[test]
+    fn below_a_wide_guard_no_stack_is_small() {
+        for requested in [0, MINIMUM, DEFAULT - 1, DEFAULT, DEFAULT + 1] {
+            let layout = Layout::of(requested, 4096, WIDE_GUARD).unwrap();
+            assert_eq!(layout.guard, WIDE_GUARD);
+            assert!(layout.usable >= DEFAULT.max(requested), "{layout:?}");
+            assert!(layout.slot >= WIDE_GUARD + layout.usable + COLOUR * COLOURS);
+        }
     }
 
     #[test]
     fn impossible_sizes_are_refused_with_the_limit_in_the_message() {
         for requested in [MAXIMUM + 1, usize::MAX / 2, usize::MAX - 4095, usize::MAX] {
-            let error = Layout::of(requested, 4096).unwrap_err();
+            let error = Layout::of(requested, 4096, GUARD).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains(&MAXIMUM.to_string()), "{error}");
         }

@@ -1,5 +1,7 @@
 //! What the pool promises.
 
+mod guards;
+
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -157,44 +159,6 @@ fn a_stack_keeps_its_promises() {
         all.sort_by_key(|range| range.start);
         all.windows(2).for_each(|pair| assert!(pair[0].end <= pair[1].start));
     }
-}
-
-#[test]
-fn every_byte_of_a_guard_faults() {
-    for guards in BOTH {
-        let pool = pool(guards);
-        let stacks = take(&pool, 70);
-        for stack in stacks.iter().step_by(23) {
-            let guard = stack.guard();
-            for address in [guard.start, guard.start + (31 << 10), guard.end - 8] {
-                assert!(faults(address), "{guards:?}: {address:#x} in {guard:#x?}");
-            }
-            assert!(!faults(guard.end));
-        }
-    }
-}
-
-#[test]
-fn a_guard_outlives_the_pages_above_it() {
-    for guards in BOTH {
-        let pool = pool(guards);
-        let _keeps_the_region_mapped = pool.take(None).unwrap();
-        let stacks = take(&pool, 200);
-        let guard = stacks[0].guard();
-        stacks.into_iter().for_each(|stack| pool.give(stack));
-        assert!(pool.default.borrow().cold() > 0);
-        assert!(faults(guard.end - 8));
-    }
-}
-
-#[test]
-fn guards_are_made_as_stacks_are_needed() {
-    let pool = pool(Guards::Markers);
-    let first = take(&pool, 3);
-    let layout = pool.default.borrow().layout;
-    let region = pool.default.borrow().regions[0].as_ref().unwrap().range(&layout);
-    assert!(region.len() <= 8 << 20, "a few greenlets are cheap: {region:#x?}");
-    assert!(!faults(first[0].guard().start + 8 * layout.slot));
 }
 
 #[test]

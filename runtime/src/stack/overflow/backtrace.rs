@@ -52,10 +52,9 @@ pub(super) fn limit_time() {
     }
 }
 
-/// Prints the calls on the stack of `stack_size` bytes whose guard has `address` in it.
-pub(super) fn write(out: &mut Stderr, address: usize, stack_size: usize) {
+/// Prints the calls on the stack that begins at `top`.
+pub(super) fn write(out: &mut Stderr, top: usize) {
     let signal_stack = signal_stack();
-    let top = address + super::super::size::GUARD + stack_size + super::super::size::UNIT;
     let mut outermost = [ptr::null_mut::<c_void>(); OUTERMOST];
     let mut count = 0;
     let _ = out.write_str("Calls, the innermost first:\n");

@@ -35,6 +35,8 @@ pub(crate) struct Victim<'a> {
     pub(crate) id: u64,
     /// Usable bytes of its stack.
     pub(crate) stack_size: usize,
+    /// Where that begins: an address above its frames.
+    pub(crate) stack_top: usize,
     /// Where it was spawned.
     pub(crate) spawned_at: &'static Location<'static>,
 }
@@ -86,7 +88,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // address when the kernel itself raised them.
     let (by_kernel, address) = unsafe { ((*info).si_code > 0, (*info).si_addr() as usize) };
     if by_kernel && let Some(describe) = DESCRIBE.get() {
-        let is_overflow = describe(address, &mut |victim| report(address, &victim));
+        let is_overflow = describe(address, &mut |victim| report(&victim));
         if is_overflow {
             std::process::abort();
         }
@@ -96,7 +98,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
 }
 
 /// Says what happened, the essential line first.
-fn report(address: usize, victim: &Victim<'_>) {
+fn report(victim: &Victim<'_>) {
     use std::fmt::Write;
 
     stderr::wait_for_my_turn();
@@ -113,7 +115,7 @@ fn report(address: usize, victim: &Victim<'_>) {
         victim.spawned_at, victim.stack_size,
     );
     out.flush();
-    backtrace::write(&mut out, address, victim.stack_size);
+    backtrace::write(&mut out, victim.stack_top);
     out.flush();
 }
 

@@ -24,7 +24,8 @@ fn describe(address: usize, report: &mut dyn FnMut(Victim<'_>)) -> bool {
     if !(start..end).contains(&address) {
         return false;
     }
-    report(Victim { name: Some(NAME), id: 7, stack_size, spawned_at: Location::caller() });
+    let stack_top = end + stack_size + 4096;
+    report(Victim { name: Some(NAME), id: 7, stack_size, stack_top, spawned_at: Location::caller() });
     true
 }
 
