@@ -79,6 +79,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         print!("{HELP}");
         return Ok(true);
     };
+    allow_many_sockets();
     let start = Instant::now();
     let (done, failed) = (Cell::new(0), Cell::new(0));
     let shows_bar = n > FEW && std::io::stderr().is_terminal();
@@ -120,6 +121,14 @@ fn run() -> Result<bool, Box<dyn Error>> {
         }
     }
     Ok(failed.get() == 0)
+}
+
+/// A socket is a descriptor, and the usual limit is 1024 of them: asks for as many as may be had.
+fn allow_many_sockets() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Refused, there are fewer.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The command line; none if it asks for help.

@@ -5,8 +5,11 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State};
@@ -14,62 +17,34 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use lexopt::prelude::*;
 use serde_json::json;
+use sward::tls::rustls::ServerConfig;
+use sward::tls::rustls::pki_types::pem::PemObject;
+use sward::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sward::web::{Listen, Server};
 
 #[path = "service/accounts.rs"]
 mod accounts;
+#[path = "service/fetch.rs"]
+mod fetch;
+#[path = "service/html.rs"]
+mod html;
+#[path = "service/options.rs"]
+mod options;
 #[path = "service/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 use accounts::{Account, Accounts, Failure};
-
-const HELP: &str = "\
-A web service whose handlers block:
-
-  GET /hello/                 sleeps 1 s, answers Hello World!
-  GET /sleep/timer/?s=5       sleeps, answers all accounts
-  GET /sleep/postgres/?s=5    as above, by SELECT pg_sleep(s)
-  GET /cpu/?n=20              n times 50 ms of pure computing; &rude=1: without letting others run in between
-
-Usage: web_service [options]
-
-  --addr A             where to listen, port 0 for any free one  [127.0.0.1:8080]
-  --uds PATH           listen on a Unix socket instead
-  --threads N          hubs, one OS thread each  [1]
-  --max-connections N  the most connections at a time on each hub
-  --postgres URL       keep the accounts in PostgreSQL (host=... user=... or postgres://...), not in an embedded SQLite
-  --pool N             PostgreSQL connections at most, over all hubs  [40]
-  --create-data        make the table and its 50 rows first
-  -h, --help           this text
-
-SIGTERM and SIGINT stop it gracefully.
-";
+use options::{Driver, HELP, Options};
 
 /// How long requests may run on after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The command line.
-struct Options {
-    /// Where to listen.
-    addr: String,
-    /// A Unix socket instead.
-    uds: Option<PathBuf>,
-    /// How many hubs.
-    threads: usize,
-    /// The most connections on each.
-    max_connections: Option<usize>,
-    /// The database.
-    postgres: Option<String>,
-    /// The most connections to it.
-    pool: usize,
-    /// Whether to make the data.
-    create_data: bool,
-}
+/// How long a page may take to come.
+const FETCH: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    match run() {
+    match run(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("web_service: {error}");
@@ -78,13 +53,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let Some(options) = options()? else {
+/// Serves as the arguments say.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let Some(options) = Options::parse(arguments)? else {
         print!("{HELP}");
         return Ok(());
     };
+    let tls = match &options.tls {
+        None => None,
+        Some((certificates, key)) => {
+            let wrong = |error| format!("--tls {} {}: {error}", certificates.display(), key.display());
+            Some(read_certificates(certificates, key).map_err(wrong)?)
+        }
+    };
+    allow_many_sockets();
     let accounts = match &options.postgres {
-        Some(url) => Accounts::in_postgres(url, options.pool.div_ceil(options.threads))?,
+        Some(url) => match options.driver {
+            Driver::TokioPostgres => Accounts::in_postgres(url, options.pool)?,
+        },
         None => Accounts::in_sqlite()?,
     };
     if options.create_data || options.postgres.is_none() {
@@ -95,58 +81,49 @@ fn run() -> Result<(), Failure> {
         Some(path) => {
             let server = Server::bind_unix(path).map_err(|error| format!("cannot listen on {path:?}: {error}"))?;
             println!("listening on {}", path.display());
-            let result = serve(server, &options, app);
+            let result = serve(server, &options, tls, app);
             _ = std::fs::remove_file(path);
             result?;
         }
         None => {
             let addr = &*options.addr;
             let server = Server::bind(addr).map_err(|error| format!("cannot listen on {addr}: {error}"))?;
-            println!("listening on http://{}", server.local_addr()?);
-            serve(server, &options, app)?;
+            let scheme = if options.tls.is_some() { "https" } else { "http" };
+            println!("listening on {scheme}://{}", server.local_addr()?);
+            serve(server, &options, tls, app)?;
         }
     }
     Ok(())
 }
 
-/// The command line; none if it asks for help.
-fn options() -> Result<Option<Options>, Failure> {
-    let mut options = Options {
-        addr: "127.0.0.1:8080".to_owned(),
-        uds: None,
-        threads: 1,
-        max_connections: None,
-        postgres: None,
-        pool: 40,
-        create_data: false,
-    };
-    let mut arguments = lexopt::Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("addr") => options.addr = arguments.value()?.string()?,
-            Long("uds") => options.uds = Some(arguments.value()?.into()),
-            Long("threads") => options.threads = arguments.value()?.parse::<usize>()?.max(1),
-            Long("max-connections") => options.max_connections = Some(arguments.value()?.parse::<usize>()?.max(1)),
-            Long("postgres") => options.postgres = Some(arguments.value()?.string()?),
-            Long("pool") => options.pool = arguments.value()?.parse::<usize>()?.max(1),
-            Long("create-data") => options.create_data = true,
-            Short('h') | Long("help") => return Ok(None),
-            _ => return Err(argument.unexpected().into()),
-        }
-    }
-    Ok(Some(options))
+/// A socket is a descriptor, and the usual limit is 1024 of them: asks for as many as may be had.
+fn allow_many_sockets() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Refused, there are fewer.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Serves until SIGTERM.
-fn serve<L: Listen>(server: Server<L>, options: &Options, app: Router) -> std::io::Result<()> {
+fn serve<L: Listen>(server: Server<L>, options: &Options, tls: Option<ServerConfig>, app: Router) -> io::Result<()> {
     let mut server = server.stop_on_signal(GRACE);
     if let Some(max) = options.max_connections {
         server = server.pool(max);
+    }
+    if let Some(tls) = tls {
+        server = server.tls(Arc::new(tls));
     }
     match options.threads {
         1 => server.serve_service(app),
         n => server.threads(n).serve_service(app),
     }
+}
+
+/// What TLS needs, from files in the PEM format.
+fn read_certificates(certificates: &Path, key: &Path) -> Result<ServerConfig, Failure> {
+    let chain = CertificateDer::pem_file_iter(certificates)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    Ok(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?)
 }
 
 /// The routes. The handlers are `async` because axum wants them so; they await nothing, they block.
@@ -155,6 +132,7 @@ fn app(accounts: Accounts) -> Router {
         .route("/hello/", get(hello))
         .route("/sleep/timer/", get(sleep_by_timer))
         .route("/sleep/postgres/", get(sleep_by_postgres))
+        .route("/parse/", get(parse))
         .route("/cpu/", get(compute))
         .with_state(accounts)
 }
@@ -181,6 +159,21 @@ async fn sleep_by_postgres(State(accounts): State<Accounts>, Query(query): Argum
             let how = "This service runs without PostgreSQL. Start it with --postgres URL --create-data.\n";
             (StatusCode::SERVICE_UNAVAILABLE, how).into_response()
         }
+    }
+}
+
+/// Fetches a page over a green socket, and has a C library read it.
+async fn parse(Query(query): Arguments) -> Response {
+    let Some(url) = query.get("url") else { return bad_request("say which page: ?url=http://...") };
+    let page = match sward::timeout(FETCH, || fetch::fetch(url)) {
+        Ok(Ok(page)) => page,
+        Ok(Err(error)) => return (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
+        Err(_) => return (StatusCode::GATEWAY_TIMEOUT, "the page does not come\n").into_response(),
+    };
+    let bytes = page.len();
+    match html::summarize(page) {
+        Ok(summary) => Json(json!({"title": summary.title, "links": summary.links, "bytes": bytes})).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 

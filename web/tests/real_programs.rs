@@ -1,5 +1,4 @@
-//! Clients that are not ours: curl and wrk. A program that is missing skips its test, unless
-//! `SWARD_REQUIRE_TOOLS` is set, as `./test` does.
+//! Clients that are not ours: curl and wrk. Behind the feature `real`, since they must be installed.
 
 mod support;
 
@@ -8,17 +7,6 @@ use std::io::{self, Read};
 use support::{ms, start, watched};
 use sward::process::Command;
 use sward::web::{Body, Request, Response};
-
-/// Whether the program is there.
-fn has(program: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
-    assert!(found || std::env::var_os("SWARD_REQUIRE_TOOLS").is_none(), "{program} is missing");
-    if !found {
-        eprintln!("skipped: {program} is missing");
-    }
-    found
-}
 
 /// Runs a program to its end; what it has written.
 fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
@@ -39,9 +27,6 @@ fn mirror(mut request: Request<Body>) -> io::Result<Response<String>> {
 #[test]
 fn curl_speaks_every_dialect() {
     watched(|| {
-        if !has("curl") {
-            return Ok(());
-        }
         let server = start(mirror)?;
         let url = format!("http://{}/path", server.addr);
         let curl = |arguments: &[&str]| run("curl", &[&["-sS", "--max-time", "30"], arguments, &[&*url]].concat());
@@ -54,19 +39,24 @@ fn curl_speaks_every_dialect() {
         let upload = ["--data-binary", &*data, "-H", "expect: 100-continue"];
         assert_eq!(curl(&upload)?, "POST /path HTTP/1.1 300000");
         assert_eq!(curl(&[&upload[..], &["-H", "transfer-encoding: chunked"]].concat())?, "POST /path HTTP/1.1 300000");
+        // What it sends and receives, told by curl itself.
+        let trace = std::env::temp_dir().join(format!("sward-web-trace-{}", std::process::id()));
+        let name = trace.display().to_string();
+        curl(&[&upload[..], &["-H", "transfer-encoding: chunked", "--trace-ascii", &name]].concat())?;
+        let told = std::fs::read_to_string(&trace)?;
+        let places = ["Expect: 100-continue", "HTTP/1.1 100 Continue", "=> Send data", "HTTP/1.1 200 OK"];
+        let found = places.map(|text| told.to_lowercase().find(&text.to_lowercase()).expect(text));
+        assert!(found.is_sorted(), "{told}");
+        std::fs::remove_file(trace)?;
         assert_eq!(curl(&["--http2-prior-knowledge", "--data-binary", &*data])?, "POST /path HTTP/2.0 300000");
         std::fs::remove_file(file)?;
         server.stop()
     });
 }
 
-#[cfg(feature = "tls")]
 #[test]
 fn curl_agrees_on_http2_over_tls() {
     watched(|| {
-        if !has("curl") {
-            return Ok(());
-        }
         let (config, _) = support::tls_configs();
         let server = support::start_with(support::bind()?.tls(std::sync::Arc::new(config)), mirror)?;
         let url = format!("https://{}/", server.addr);
@@ -79,9 +69,6 @@ fn curl_agrees_on_http2_over_tls() {
 #[test]
 fn curl_reaches_a_unix_socket() {
     watched(|| {
-        if !has("curl") {
-            return Ok(());
-        }
         let path = std::env::temp_dir().join(format!("sward-web-curl-{}", std::process::id()));
         let server = sward::web::Server::bind_unix(&path)?;
         let handle = server.handle();
@@ -98,9 +85,6 @@ fn curl_reaches_a_unix_socket() {
 #[test]
 fn wrk_finds_no_error() {
     watched(|| {
-        if !has("wrk") {
-            return Ok(());
-        }
         let server = start(|request| {
             if request.uri().path() == "/slow" {
                 sward::sleep(ms(5));

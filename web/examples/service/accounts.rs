@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio_postgres::Client;
 
-use crate::postgres::Pool;
+use super::postgres::Pool;
 
 /// Rows that `create` makes.
 const ROWS: i32 = 50;
@@ -40,7 +40,7 @@ impl Accounts {
         Ok(Accounts::Sqlite(Arc::new(Mutex::new(Connection::open_in_memory()?))))
     }
 
-    /// In PostgreSQL, through at most `size` connections on each hub.
+    /// In PostgreSQL, through at most `size` connections.
     pub(crate) fn in_postgres(url: &str, size: usize) -> Result<Accounts, Failure> {
         Ok(Accounts::Postgres(Arc::new(Pool::new(url, size)?)))
     }

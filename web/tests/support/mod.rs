@@ -18,8 +18,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a test; if it hangs, aborts the process with the test's name.
 pub fn watched(test: impl FnOnce() -> io::Result<()>) {
+    watched_for(LIMIT, test);
+}
+
+/// As [`watched`], with a limit of its own.
+pub fn watched_for(limit: Duration, test: impl FnOnce() -> io::Result<()>) {
     let name = thread::current().name().unwrap_or("main").to_owned();
-    let _watchdog = Watchdog::new(name, LIMIT);
+    let _watchdog = Watchdog::new(name, limit);
     test().unwrap();
 }
 
@@ -113,10 +118,29 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<String> {
         answer.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&answer).into_owned();
-    let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |len| len.parse().unwrap());
+    let lower = head.to_lowercase();
+    let len = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let len = len.map_or(0, |len| len.parse().unwrap());
     let mut body = vec![0; len];
     stream.read_exact(&mut body)?;
     Ok(without_date(&head) + &String::from_utf8_lossy(&body))
+}
+
+/// A certificate for "localhost" that signs itself.
+#[cfg(feature = "tls")]
+fn self_signed() -> rcgen::CertifiedKey {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+/// A certificate for "localhost" and its key, in PEM, and who trusts it.
+#[cfg(feature = "tls")]
+pub fn certificate() -> (String, String, sward::tls::Connector) {
+    use sward::tls::rustls::{ClientConfig, RootCertStore};
+    let made = self_signed();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    (made.cert.pem(), made.key_pair.serialize_pem(), sward::tls::Connector::new(std::sync::Arc::new(client)))
 }
 
 /// A certificate for "localhost" that signs itself, and who trusts it.
@@ -124,7 +148,7 @@ pub fn read_answer(stream: &mut impl Read) -> io::Result<String> {
 pub fn tls_configs() -> (sward::tls::rustls::ServerConfig, sward::tls::rustls::ClientConfig) {
     use sward::tls::rustls::pki_types::PrivateKeyDer;
     use sward::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let made = self_signed();
     let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
     let chain = vec![made.cert.der().clone()];
     let mut roots = RootCertStore::empty();
