@@ -29,6 +29,8 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("web/examples/service/html.rs", "calls a C library"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
+    ("runtime/src/thread_pointer.rs", "moves the base of thread-locals"),
+    ("runtime/src/identity.rs", "is told by `sward-patch` how thread-locals are made"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),
     ("runtime/tests/promises_of_fork.rs", "forks, and waits for the child"),
     ("runtime/src/hooks.rs", "duplicates a descriptor that somebody else owns"),

@@ -74,6 +74,19 @@ pub(crate) fn enter(function: &'static Function) -> Option<Inside> {
     Some(Inside { function })
 }
 
+/// Lets nobody in on these thread-locals until [`lift`]; returns what to give that.
+pub(crate) fn bar() -> Barred {
+    Barred(STATE.replace(STATE.get() | INSIDE) & INSIDE)
+}
+
+/// Undoes [`bar`].
+pub(crate) fn lift(was: Barred) {
+    STATE.set(STATE.get() & !INSIDE | was.0);
+}
+
+/// Whether a hook was being run before [`bar`].
+pub(crate) struct Barred(u32);
+
 /// Runs `f` with the hooks off for this greenlet.
 pub(crate) fn without<T>(f: impl FnOnce() -> T) -> T {
     /// Undoes it, also when unwinding.

@@ -21,11 +21,17 @@
 //! greenlet's stack after [`all`]; if not, it calls libc's. If so, it makes the call in a form that
 //! does not block, and parks where it would have blocked.
 //!
+//! # Each greenlet is a thread to others
+//!
+//! A greenlet that is spawned after [`all`] has thread-locals of its own, an `errno`, a `pthread_self`, a
+//! `std::thread::current`, and destructors of thread-locals run at its end (x86-64 with glibc;
+//! [`Report::thread_identity`] tells). So a destructor may block in an unwinding too, which it otherwise may not.
+//! [`Builder::shared_tls`](sward_runtime::Builder::shared_tls) does without. What stays the thread's: its signal mask,
+//! `gettid`, priorities, and what else the kernel keeps for a thread. The environment variable `SWARD_IDENTITY=off`
+//! forbids it all.
+//!
 //! # What it does not do
 //!
-//! - **Greenlets of a thread share its thread-locals.** Code that keeps something in a thread-local
-//!   across a blocking call finds another greenlet's there. `std::sync::mpsc`, `std::thread::park`,
-//!   parking_lot, crossbeam, r2d2 and everything with tokio inside do so when they block.
 //! - **Locks are not hooked.** A `std::sync::Mutex` (or `pthread_mutex_t`) that one greenlet holds
 //!   across a blocking call and another of the same thread waits for is a deadlock of the thread. Use
 //!   `sward::sync` between greenlets. Uncontended locks are fine.
@@ -57,8 +63,12 @@ mod gate;
 #[cfg(hooks)]
 mod green;
 #[cfg(hooks)]
+mod identity;
+#[cfg(hooks)]
 mod loaded;
 mod report;
+#[cfg(hooks)]
+mod spin;
 mod stats;
 #[cfg(hooks)]
 mod switch;

@@ -9,6 +9,8 @@ pub struct Report {
     pub(crate) functions: Vec<&'static str>,
     /// Functions that have a hook but are not in this libc.
     pub(crate) missing: Vec<&'static str>,
+    /// Whether greenlets have thread-locals of their own, and if not, why.
+    pub(crate) identity: Result<(), &'static str>,
     /// The loaded objects.
     pub(crate) objects: Vec<Object>,
 }
@@ -57,9 +59,9 @@ impl Report {
         !self.functions.is_empty()
     }
 
-    /// Whether each greenlet has thread-locals of its own. This version never gives them any.
+    /// Whether each greenlet that is spawned from now on has thread-locals of its own.
     pub fn thread_identity(&self) -> bool {
-        false
+        self.identity.is_ok()
     }
 
     /// Whether locks, condition variables and channels made for threads (`std::sync`,
@@ -73,7 +75,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = |on| if on { "on" } else { "off" };
         writeln!(f, "blocking calls park: {} ({} functions)", on(self.blocking_calls()), self.functions.len())?;
-        writeln!(f, "thread-locals per greenlet: {}", on(self.thread_identity()))?;
+        match self.identity {
+            Ok(()) => writeln!(f, "thread-locals per greenlet: on")?,
+            Err(why) => writeln!(f, "thread-locals per greenlet: off: {why}")?,
+        }
         writeln!(f, "locks of std and pthread park: {}", on(self.locks()))?;
         if !self.missing.is_empty() {
             writeln!(f, "not in this libc: {}", self.missing.join(", "))?;

@@ -7,7 +7,7 @@ use sward_runtime::lowlevel::hooks;
 use crate::report::Report;
 use crate::stats::{Calls, Stats};
 use crate::table::TABLE;
-use crate::{gate, loaded};
+use crate::{gate, identity, loaded};
 
 /// Turns it on.
 pub(crate) fn all() -> Report {
@@ -15,9 +15,10 @@ pub(crate) fn all() -> Report {
     let objects = loaded::repair();
     // C code has no stack probes, and frames that step over a narrow guard.
     hooks::widen_guards();
+    let identity = identity::start();
     gate::open();
     let names = |functions: Vec<&'static crate::function::Function>| functions.iter().map(|f| f.name()).collect();
-    Report { functions: names(there), missing: names(missing), objects }
+    Report { functions: names(there), missing: names(missing), objects, identity }
 }
 
 /// Off for `f`.

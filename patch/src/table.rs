@@ -12,15 +12,16 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use libc::{
-    addrinfo, clockid_t, epoll_event, fd_set, hostent, id_t, idtype_t, iovec, loff_t, mmsghdr, msghdr, nfds_t, off_t,
-    pid_t, pollfd, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
-    useconds_t,
+    addrinfo, clockid_t, cpu_set_t, epoll_event, fd_set, gid_t, hostent, id_t, idtype_t, iovec, loff_t, mmsghdr,
+    msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, sched_param, siginfo_t,
+    sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t, useconds_t,
 };
 
 use crate::function::Function;
-use crate::{gate, green};
+use crate::{gate, green, identity};
 
-/// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub.
+/// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub, `identity` hooks
+/// for greenlets with thread-locals of their own, `always` hooks for everybody, also before `patch::all`.
 macro_rules! functions {
     ($($kind:ident fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty = $green:path;)*) => {
         /// Places in [`TABLE`].
@@ -113,6 +114,19 @@ macro_rules! functions {
         // SAFETY: as above.
         unsafe { enter($($arg),*) }
     }};
+    (@body always $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
+        // SAFETY: passed on as they came.
+        unsafe { $green($($arg),*) }
+    };
+    (@body identity $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
+        if gate::is_open() && sward_runtime::lowlevel::hooks::has_identity() {
+            // SAFETY: passed on as they came.
+            unsafe { $green($($arg),*) }
+        } else {
+            // SAFETY: passed on as they came.
+            unsafe { real::$name($($arg),*) }
+        }
+    };
     (@body hub $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
         if gate::is_open() && sward_runtime::lowlevel::hooks::on_hub() {
             // SAFETY: passed on as they came.
@@ -172,6 +186,26 @@ functions! {
     greenlet fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int = green::children::waitid;
     greenlet fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int = green::children::pthread_join;
     greenlet fn flock(fd: c_int, operation: c_int) -> c_int = green::children::flock;
+    always fn pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
+    always fn tss_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create_tss;
+    identity fn fork() -> pid_t = identity::calls::fork;
+    identity fn setuid(uid: uid_t) -> c_int = identity::calls::setuid;
+    identity fn setgid(gid: gid_t) -> c_int = identity::calls::setgid;
+    identity fn seteuid(uid: uid_t) -> c_int = identity::calls::seteuid;
+    identity fn setegid(gid: gid_t) -> c_int = identity::calls::setegid;
+    identity fn setreuid(real: uid_t, effective: uid_t) -> c_int = identity::calls::setreuid;
+    identity fn setregid(real: gid_t, effective: gid_t) -> c_int = identity::calls::setregid;
+    identity fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int = identity::calls::setresuid;
+    identity fn setresgid(real: gid_t, effective: gid_t, saved: gid_t) -> c_int = identity::calls::setresgid;
+    identity fn setgroups(count: size_t, groups: *const gid_t) -> c_int = identity::calls::setgroups;
+    identity fn initgroups(user: *const c_char, group: gid_t) -> c_int = identity::calls::initgroups;
+    identity fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int = identity::calls::pthread_getattr_np;
+    identity fn pthread_getaffinity_np(thread: pthread_t, size: size_t, set: *mut cpu_set_t) -> c_int = identity::calls::pthread_getaffinity_np;
+    identity fn pthread_setaffinity_np(thread: pthread_t, size: size_t, set: *const cpu_set_t) -> c_int = identity::calls::pthread_setaffinity_np;
+    identity fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int = identity::calls::pthread_getcpuclockid;
+    identity fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) -> c_int = identity::calls::pthread_getschedparam;
+    identity fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) -> c_int = identity::calls::pthread_setschedparam;
+    identity fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int = identity::calls::pthread_setschedprio;
     hub fn close(fd: c_int) -> c_int = green::close::close;
     hub fn dup2(from: c_int, to: c_int) -> c_int = green::close::dup2;
     hub fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int = green::close::dup3;

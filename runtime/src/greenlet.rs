@@ -22,7 +22,8 @@ use crate::report;
 use crate::scope::Scope;
 use crate::slot::Slot;
 use crate::spawn::Main;
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
+use crate::thread_pointer::ThreadPointer;
 
 /// A greenlet's main function is boxed if it is larger than this: corosensei puts at most 1 KiB on a
 /// stack, itself included.
@@ -100,6 +101,21 @@ impl Execution {
         }
     }
 
+    /// As `resume`, for a greenlet with thread-locals of its own. Not inlined, and without a use of a thread-local:
+    /// the compiler believes that those stay where they are for as long as a function runs.
+    #[inline(never)]
+    pub(crate) fn resume_as(&self, identity: ThreadPointer) -> Option<Stack> {
+        let hub = ThreadPointer::current();
+        // SAFETY: `identity` is the slot's, made by who was given to `identity::provide`, and freed or given to another
+        // greenlet only after this one has returned. The code that runs until `hub` is set back is on the greenlet's
+        // stack, where this is the thread pointer whenever it runs.
+        unsafe { identity.set() };
+        let finished = self.resume();
+        // SAFETY: the hub's own, as it was before.
+        unsafe { hub.set() };
+        finished
+    }
+
     /// Suspends the greenlet; returns when the hub resumes it.
     ///
     /// Called by `scheduler::Hub::switch` only, for the running greenlet, on its own stack.
@@ -108,6 +124,12 @@ impl Execution {
         // SAFETY: the caller runs on this greenlet's stack, above the frame that owns the yielder
         // (`first` in `start`), which lives until `main` has returned.
         unsafe { (*self.yielder.get()).suspend(()) };
+    }
+
+    /// The addresses of the stack, all of its top page among them.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let (start, _) = self.guard.get();
+        start..start + self.usable.get() + stack::page_size()
     }
 
     /// The addresses of the guard below the stack.

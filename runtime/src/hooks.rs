@@ -2,6 +2,7 @@
 //! because nothing may unwind through a frame that is not Rust (invariant 6).
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +58,17 @@ pub fn widen_guards() {
     stack::widen_guards();
 }
 
+/// The addresses of the running greenlet's stack; `None` on the root.
+pub fn stack() -> Option<Range<usize>> {
+    let slot = hub::existing()?.current();
+    (!slot.is_root()).then(|| slot.greenlet.addresses())
+}
+
+/// Forgets this thread's hub for the calling greenlet, in the child of a fork.
+pub fn abandon() {
+    hub::abandon();
+}
+
 /// Lets every other ready greenlet run once, without raising an interrupt.
 pub fn yield_now() {
     let hub = hub();
@@ -73,7 +85,7 @@ pub fn sleep(call: &'static str, deadline: Option<Instant>) -> Ended {
     if interrupted(slot) {
         return Ended::Interrupted;
     }
-    ended(hub.wait(slot, Mode::Keyed, call, deadline.map(|instant| hub.clock.at(instant))))
+    ended(hub.wait(slot, Mode::Keyed.while_panicking(), call, deadline.map(|instant| hub.clock.at(instant))))
 }
 
 /// Parks until one of `fds` has what is asked for (in bits of `epoll_ctl(2)`), or until `deadline`.
@@ -90,7 +102,7 @@ pub fn wait_fds(call: &'static str, fds: &[(RawFd, u32)], deadline: Option<Insta
     }
     let mut places = Places { hub, key: hub.next_wait(), fds, armed: 0, copies: Vec::new() };
     places.arm()?;
-    let reason = hub.wait(slot, Mode::Keyed, call, deadline.map(|instant| hub.clock.at(instant)));
+    let reason = hub.wait(slot, Mode::Keyed.while_panicking(), call, deadline.map(|instant| hub.clock.at(instant)));
     Ok(match places.leave() {
         Some(fd) => Ended::Closed(fd),
         None => ended(reason),
@@ -137,7 +149,7 @@ where
         link.wake(key);
     };
     threads.execute(Box::new(job))?;
-    let mode = if to_the_end { Mode::Uninterruptible } else { Mode::Keyed };
+    let mode = if to_the_end { Mode::Uninterruptible } else { Mode::Keyed.while_panicking() };
     hub.wait(slot, mode, call, None);
     Ok(result.lock().unwrap_or_else(PoisonError::into_inner).take())
 }
@@ -145,7 +157,7 @@ where
 /// Whether an interrupt is due. Code that ignores the errors of its calls would spin, so each such
 /// call lets the others run once.
 fn interrupted(slot: &'static Slot) -> bool {
-    let due = slot.interrupts.due();
+    let due = slot.interrupts.due() && !std::thread::panicking();
     if due {
         yield_now();
     }

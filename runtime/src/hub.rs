@@ -44,6 +44,11 @@ pub(crate) fn waits(key: WaitKey) -> bool {
     existing().is_some_and(|hub| hub.serial == key.hub && hub.waits(key))
 }
 
+/// Makes a thread's hub known to a greenlet of it that has thread-locals of its own.
+pub(crate) fn adopt(hub: &'static Hub) {
+    HUB.set(Some(hub));
+}
+
 /// Forgets this thread's hub; in a forked child, whose parent goes on using it.
 pub(crate) fn abandon() {
     HUB.set(None);
@@ -133,6 +138,7 @@ impl Hub {
         }
         // The hook has printed the message of a destructor's panic.
         let _ = self.root().locals.clear();
+        self.identities.clear();
         let unread = self.remote.close();
         self.reactor.take();
         unread

@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
+use std::thread::panicking;
 use std::time::Duration;
 
 use crate::hub::hub;
@@ -134,9 +135,12 @@ impl Interrupts {
         expiries.iter().skip(self.base.get()).find(|e| e.expired).map(|e| Interrupt::Timeout(e.serial))
     }
 
-    /// Unwinds with the interrupt that is due. Not called while a destructor runs in an unwinding.
+    /// Unwinds with the interrupt that is due; not while a destructor runs in an unwinding, which must not unwind.
     #[cold]
     pub(crate) fn raise(&self) {
+        if panicking() {
+            return;
+        }
         let Some(interrupt) = self.next() else {
             self.due.set(false);
             return;

@@ -14,6 +14,7 @@ mod greenlet;
 #[cfg(target_os = "linux")]
 mod hooks;
 mod hub;
+mod identity;
 mod inbox;
 mod interrupt;
 mod join;
@@ -34,6 +35,7 @@ mod source;
 mod spawn;
 mod stack;
 mod table;
+mod thread_pointer;
 mod threads;
 mod timers;
 mod wait_any;
@@ -59,8 +61,11 @@ pub mod lowlevel {
     #[doc(hidden)]
     pub mod hooks {
         pub use crate::hooks::{
-            Ended, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, wait_fds, widen_guards, yield_now,
+            Ended, abandon, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, stack, wait_fds, widen_guards,
+            yield_now,
         };
+        pub use crate::identity::{Identities, has_identity, provide, thread_pointer_of_hub};
+        pub use crate::thread_pointer::ThreadPointer;
     }
     pub use crate::killer::Killer;
     pub use crate::local::HubLocal;

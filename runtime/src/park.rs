@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::hub::{self, hub};
+use crate::identity;
 use crate::report;
 use crate::scheduler::{Due, GreenletKey, Hub};
 use crate::slot::{Mode, Reason, Slot, State};
@@ -33,14 +34,15 @@ pub enum Wake {
 }
 
 /// Whether the caller may park: false while a destructor runs in an unwinding, when a switch would
-/// leak `thread::panicking()` to other greenlets.
+/// leak `thread::panicking()` to other greenlets. A greenlet with thread-locals of its own (see
+/// `sward::patch`) may park there too; kill and timeout do not end such a wait.
 ///
 /// ```
 /// assert!(sward::lowlevel::can_park());
 /// ```
 #[inline]
 pub fn can_park() -> bool {
-    !std::thread::panicking()
+    !std::thread::panicking() || identity::has_identity()
 }
 
 /// Ends the process: a destructor waits, during an unwinding, for something that only another
@@ -202,6 +204,7 @@ impl Hub {
     pub(crate) fn park(&'static self, mode: Mode, call: &'static str, deadline: Option<u64>) -> Reason {
         debug_assert!(can_park(), "{call} has not asked whether it may park");
         let slot = self.current();
+        let mode = mode.while_panicking();
         self.raise_due(slot, mode);
         let reason = self.wait(slot, mode, call, deadline);
         if reason == Reason::Interrupted {
@@ -246,7 +249,7 @@ impl Hub {
     /// Raises an interrupt that is due.
     #[inline(always)]
     pub(crate) fn raise_due(&self, slot: &Slot, mode: Mode) {
-        if slot.interrupts.due() && mode != Mode::Uninterruptible {
+        if slot.interrupts.due() && mode.is_interruptible() {
             slot.interrupts.raise();
         }
     }
@@ -275,7 +278,7 @@ impl Hub {
     /// Makes a `lowlevel::park` return: the one that the greenlet is in, or else its next.
     pub(crate) fn unpark(&'static self, key: GreenletKey) {
         let Some(slot) = self.find(key) else { return };
-        if slot.mode.get() != Mode::Token || !self.wake_slot(slot, Reason::Unparked) {
+        if !slot.mode.get().takes_token() || !self.wake_slot(slot, Reason::Unparked) {
             slot.token.set(true);
         }
     }
@@ -295,7 +298,7 @@ impl Hub {
 
     /// Ends the wait that a greenlet is in, if it is in one that may be ended.
     pub(crate) fn interrupt(&'static self, slot: &'static Slot) {
-        if slot.mode.get() != Mode::Uninterruptible {
+        if slot.mode.get().is_interruptible() {
             self.wake_slot(slot, Reason::Interrupted);
         }
     }

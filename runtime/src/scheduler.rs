@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, coarse_tick};
+use crate::identity::Spares;
 use crate::reactor::Reactor;
 use crate::remote::{Message, Remote};
 use crate::slot::{Reason, Slot, State, VACANT};
@@ -99,6 +100,8 @@ pub(crate) struct Hub {
     pub(crate) remote: Arc<Remote>,
     /// Stacks to spawn on.
     pub(crate) stacks: StackPool,
+    /// Thread-locals of greenlets that have some of their own.
+    pub(crate) identities: Spares,
     /// Greenlets that have not finished.
     pub(crate) live: Cell<usize>,
     /// Waits for `live` to change: `run`.
@@ -138,6 +141,7 @@ impl Hub {
             reactor: RefCell::new(None),
             remote: Arc::new(Remote::new(serial)),
             stacks: StackPool::new(),
+            identities: Spares::new(),
             live: Cell::new(0),
             closers: WaitQueue::new(),
             closing: Cell::new(false),
@@ -291,7 +295,10 @@ impl Hub {
     #[inline]
     fn resume(&'static self, slot: &'static Slot) {
         self.current.set(Some(slot));
-        let finished = slot.greenlet.resume();
+        let finished = match slot.identity.get() {
+            None => slot.greenlet.resume(),
+            Some(identity) => slot.greenlet.resume_as(identity),
+        };
         self.current.set(self.root.get());
         if let Some(stack) = finished {
             self.retire(slot, stack);
@@ -309,6 +316,9 @@ impl Hub {
         slot.interrupts.reset();
         if slot.name.borrow().is_some() {
             slot.name.take();
+        }
+        if let Some(identity) = slot.identity.take() {
+            self.identities.give(identity);
         }
         self.stacks.give(stack);
         self.table.give(slot);

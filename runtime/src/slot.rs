@@ -20,6 +20,7 @@ use std::rc::Rc;
 use crate::greenlet::Execution;
 use crate::interrupt::Interrupts;
 use crate::local::Locals;
+use crate::thread_pointer::ThreadPointer;
 
 /// The id of a slot that no greenlet occupies.
 pub(crate) const VACANT: u64 = u64::MAX;
@@ -57,6 +58,34 @@ pub(crate) enum Mode {
     Uninterruptible,
     /// Woken by an unpark token too (`lowlevel::park`).
     Token,
+    /// As `Token`, and nothing interrupts it (`lowlevel::park` while the greenlet unwinds).
+    UninterruptibleToken,
+}
+
+impl Mode {
+    /// Whether an unpark token ends the wait.
+    #[inline]
+    pub(crate) fn takes_token(self) -> bool {
+        matches!(self, Mode::Token | Mode::UninterruptibleToken)
+    }
+
+    /// Whether kill and timeout end the wait.
+    #[inline]
+    pub(crate) fn is_interruptible(self) -> bool {
+        matches!(self, Mode::Keyed | Mode::Token)
+    }
+
+    /// For a greenlet that unwinds: it must not be made to unwind from within one of its destructors.
+    #[inline(always)]
+    pub(crate) fn while_panicking(self) -> Mode {
+        if !std::thread::panicking() { self } else { self.uninterruptible() }
+    }
+
+    /// The same without interrupts.
+    #[cold]
+    fn uninterruptible(self) -> Mode {
+        if self.takes_token() { Mode::UninterruptibleToken } else { Mode::Uninterruptible }
+    }
 }
 
 /// What the hub knows about one greenlet.
@@ -89,6 +118,8 @@ pub(crate) struct Slot {
     pub(crate) name: RefCell<Option<Rc<str>>>,
     /// The scope it was spawned in; 0 is none.
     pub(crate) scope: Cell<u64>,
+    /// Where its own thread-locals are; `None` if it shares its thread's.
+    pub(crate) identity: Cell<Option<ThreadPointer>>,
     /// Values of `greenlet_local!`.
     pub(crate) locals: Locals,
 }
@@ -112,6 +143,7 @@ impl Slot {
             spawned_at: Cell::new(Location::caller()),
             name: RefCell::new(None),
             scope: Cell::new(0),
+            identity: Cell::new(None),
             locals: Locals::new(),
         }
     }

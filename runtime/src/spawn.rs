@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crate::greenlet::{launch, launch_scoped};
 use crate::hub::{self, hub};
+use crate::identity;
 use crate::join::{Greenlet, JoinError, Packet};
 use crate::report;
-use crate::scheduler::GreenletKey;
+use crate::scheduler::{GreenletKey, Hub};
 use crate::scope::{Children, Scope, ScopedGreenlet};
 use crate::slot::{Mode, Slot};
 use crate::stack::Stack;
+use crate::thread_pointer::ThreadPointer;
 
 /// Spawns a greenlet on this thread's hub: `f` runs on a stack of its own (256 KiB usable) once the
 /// caller blocks.
@@ -93,6 +95,8 @@ pub struct Builder {
     name: Option<Rc<str>>,
     /// Usable bytes of stack.
     stack_size: Option<usize>,
+    /// Whether it shares its thread's thread-locals.
+    shared_tls: bool,
     /// Where the greenlet is spawned, if that is not the caller.
     site: Option<&'static Location<'static>>,
 }
@@ -113,6 +117,22 @@ impl Builder {
     /// `patch::all` to 256 KiB at least.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Lets the greenlet use the thread-locals of its thread even after `sward::patch::all`, which gives each greenlet
+    /// that is spawned after it some of its own. Before that call, all greenlets share those of their thread.
+    ///
+    /// Such a greenlet is cheaper to start, and finds what its thread has put there; but locks and channels made for
+    /// threads block its thread.
+    ///
+    /// ```
+    /// let g = sward::Builder::new().shared_tls().spawn(|| std::thread::current().id())?;
+    /// assert_eq!(g.join().unwrap(), std::thread::current().id());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn shared_tls(mut self) -> Builder {
+        self.shared_tls = true;
         self
     }
 
@@ -172,6 +192,7 @@ impl Builder {
         let mut plan = Plan::new(self.site.unwrap_or(caller));
         plan.name = self.name;
         plan.stack_size = self.stack_size;
+        plan.shared_tls = self.shared_tls;
         plan
     }
 }
@@ -184,6 +205,8 @@ struct Plan {
     stack_size: Option<usize>,
     /// Where it is spawned.
     site: &'static Location<'static>,
+    /// Whether it shares its thread's thread-locals even if greenlets have some of their own.
+    shared_tls: bool,
     /// The scope it belongs to.
     children: Option<Rc<Children>>,
 }
@@ -192,7 +215,13 @@ impl Plan {
     /// Of an ordinary greenlet.
     #[inline]
     fn new(site: &'static Location<'static>) -> Plan {
-        Plan { name: None, stack_size: None, site, children: None }
+        Plan { name: None, stack_size: None, site, shared_tls: false, children: None }
+    }
+
+    /// Its thread-locals; `None` if it shares those of its thread.
+    #[inline]
+    fn identity(&self, hub: &Hub) -> io::Result<Option<ThreadPointer>> {
+        if self.shared_tls { Ok(None) } else { hub.identities.take() }
     }
 }
 
@@ -208,7 +237,15 @@ where
 {
     let hub = hub();
     let stack = hub.stacks.take(plan.stack_size)?;
+    let identity = match plan.identity(hub) {
+        Ok(identity) => identity,
+        Err(error) => {
+            hub.stacks.give(stack);
+            return Err(error);
+        }
+    };
     let slot = hub.table.take();
+    slot.identity.set(identity);
     let id = hub.next_serial();
     slot.id.set(id);
     slot.spawned_at.set(plan.site);
@@ -222,7 +259,7 @@ where
     let key = GreenletKey { hub: hub.serial, slot: slot.index, id };
     let packet = Packet::new(key, plan.site);
     packet.describe(plan.name, plan.children);
-    launch(slot, stack, Main { f, packet: packet.clone(), slot });
+    launch(slot, stack, Main { f, packet: packet.clone(), slot, hub });
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
     hub.push_ready(slot);
@@ -240,6 +277,8 @@ pub(crate) struct Main<F, T> {
     packet: Rc<Packet<T>>,
     /// The greenlet's slot.
     slot: &'static Slot,
+    /// The hub that it is a greenlet of.
+    hub: &'static Hub,
 }
 
 impl<F, T> Main<F, T>
@@ -249,7 +288,8 @@ where
     /// Runs on the greenlet's stack. Does not unwind.
     #[inline]
     pub(crate) fn run(self) {
-        let Main { f, packet, slot } = self;
+        let Main { f, packet, slot, hub } = self;
+        identity::begin(hub, slot);
         let mut result = if slot.interrupts.killed() {
             discard(f).and(Err(JoinError::killed()))
         } else {
@@ -262,8 +302,8 @@ where
             // The value must be dropped where a panic of its destructor is caught too.
             let _ = discard(std::mem::replace(&mut result, Err(error)));
         }
+        identity::destroy(slot);
         let children = packet.children.get().cloned();
-        let hub = packet.hub;
         let panicked = result.as_ref().is_err_and(JoinError::is_panic);
         packet.finish(result);
         if Rc::strong_count(&packet) > 1 {
@@ -271,12 +311,13 @@ where
         } else {
             discard_packet(packet);
         }
-        if hub::existing().is_none_or(|here| here.serial != hub) {
+        if hub::existing().is_none_or(|here| here.serial != hub.serial) {
             exit_forked_child(panicked);
         }
         if let Some(children) = children {
             children.leave();
         }
+        identity::end(slot);
     }
 }
 

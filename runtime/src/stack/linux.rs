@@ -19,7 +19,7 @@ const MADV_GUARD_INSTALL: c_int = 102;
 const PIDFD_SELF: c_int = -10001;
 
 /// The number of bytes in a page.
-pub(super) fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf reads a constant of the system.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }

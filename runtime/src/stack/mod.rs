@@ -52,6 +52,7 @@ use corosensei::stack::StackPointer;
 
 use class::{Class, Marks};
 use guard::Guards;
+pub(crate) use os::page_size;
 use size::{GUARD, Layout, UNIT, WIDE_GUARD};
 
 /// Ranges that one system call is told about; also how many stacks change state at a time.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use libc::c_void;
 
 /// The number of bytes in a page.
-pub(super) fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     // SAFETY: sysconf reads a constant of the system.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
