@@ -19,8 +19,8 @@ pub(crate) trait App {
 /// What a handler may return: a `Response` of anything that converts into a [`Reply`], or a `Result` of that
 /// with any error that can be displayed.
 ///
-/// An `Err` becomes an empty 500 (413 or 408 if the request's body was too large or too slow), and the
-/// error is logged.
+/// An `Err` becomes an empty 500 and is logged; or 413, 408 or 400 if the request's body was too large, too slow
+/// or malformed.
 pub trait IntoAnswer: sealed::Sealed {
     /// The response, or what to log.
     ///

@@ -15,22 +15,25 @@ use hyper::body::Incoming;
 
 use crate::stream::Peer;
 
-/// Nothing went wrong.
+/// The client sends too much. (0: nothing went wrong.)
 const TOO_LARGE: u8 = 1;
 /// The client took too long.
 const TOO_SLOW: u8 = 2;
 /// The handler did not read all of it.
 const UNREAD: u8 = 3;
+/// What came is no body, or not all of one.
+const MALFORMED: u8 = 4;
 
 /// The body of a request: read it with [`io::Read`], or poll it as an [`http_body::Body`].
 ///
 /// The client is asked to send it (`100-continue`) when it is first read. What a handler leaves unread is
-/// skipped if it is short, and otherwise the connection is closed.
+/// skipped if it is short and has come, and otherwise the connection is closed.
 ///
 /// Reading fails with `ErrorKind::FileTooLarge` beyond [`Server::max_body`](crate::Server::max_body), with
 /// `ErrorKind::TimedOut` when the client sends nothing for
-/// [`Server::body_timeout`](crate::Server::body_timeout), and with `ErrorKind::UnexpectedEof` when it leaves. If
-/// the handler then returns an error, the client gets 413 or 408.
+/// [`Server::body_timeout`](crate::Server::body_timeout), with `ErrorKind::InvalidData` when it sends something
+/// else than a body, and with `ErrorKind::UnexpectedEof` when it leaves. If the handler then returns an error,
+/// the client gets 413, 408 or 400, and nothing is logged as an error.
 ///
 /// ```
 /// use std::io::Read;
@@ -67,6 +70,7 @@ impl Fate {
         match self.0.load(Ordering::Relaxed) {
             TOO_LARGE => Some(http::StatusCode::PAYLOAD_TOO_LARGE),
             TOO_SLOW => Some(http::StatusCode::REQUEST_TIMEOUT),
+            MALFORMED => Some(http::StatusCode::BAD_REQUEST),
             _ => None,
         }
     }
@@ -105,11 +109,16 @@ impl Body {
         self.peer
     }
 
-    /// Notes what went wrong and makes it an error.
-    fn fail(&self, fate: u8) -> io::Error {
+    /// Notes what went wrong.
+    fn note(&self, fate: u8) {
         if let Some(shared) = &self.fate {
             shared.0.store(fate, Ordering::Relaxed);
         }
+    }
+
+    /// Notes what went wrong and makes it an error.
+    fn fail(&self, fate: u8) -> io::Error {
+        self.note(fate);
         match fate {
             TOO_LARGE => io::Error::new(io::ErrorKind::FileTooLarge, "the request's body is too large"),
             TOO_SLOW => io::Error::new(io::ErrorKind::TimedOut, "the client stopped sending the request's body"),
@@ -145,7 +154,10 @@ impl Body {
         let frame = match ready!(http_body::Body::poll_frame(Pin::new(&mut self.incoming), context)) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(into_io(error)))),
+            Some(Err(error)) => {
+                self.note(MALFORMED);
+                return Poll::Ready(Some(Err(into_io(error))));
+            }
         };
         if let Some(data) = frame.data_ref() {
             match self.left.checked_sub(data.len() as u64) {

@@ -41,7 +41,13 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         let shared = &self.0;
         let settings = &shared.settings;
         let (head, incoming) = request.into_parts();
-        let too_large = incoming.size_hint().lower() > settings.max_body;
+        let refused = if !has_its_host(&head) {
+            Some(StatusCode::BAD_REQUEST)
+        } else if incoming.size_hint().lower() > settings.max_body {
+            Some(StatusCode::PAYLOAD_TOO_LARGE)
+        } else {
+            None
+        };
         let body = Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer);
         // In a box: what it is part of is moved many times.
         let exchange = Box::new(Exchange {
@@ -53,8 +59,8 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
         });
         shared.exchange_begins();
         let is_new = exchange.version < Version::HTTP_2;
-        if too_large {
-            return Answer { exchange: Some(exchange), state: State::Refused(StatusCode::PAYLOAD_TOO_LARGE), is_new };
+        if let Some(status) = refused {
+            return Answer { exchange: Some(exchange), state: State::Refused(status), is_new };
         }
         let slot = Rc::new(Slot::default());
         let filler = Filler { slot: slot.clone(), shared: shared.clone() };
@@ -67,6 +73,17 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
             }
         };
         Answer { exchange: Some(exchange), state, is_new }
+    }
+}
+
+/// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
+/// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it.
+fn has_its_host(head: &http::request::Parts) -> bool {
+    let mut hosts = head.headers.get_all(http::header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => head.version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -95,7 +112,7 @@ impl Exchange {
         let mut response = Response::new(Reply::default());
         *response.status_mut() = status;
         // What comes after a body that was not read to its end cannot be told from it.
-        if self.fate.is_some() && self.version < Version::HTTP_2 {
+        if (self.fate.is_some() || status == StatusCode::BAD_REQUEST) && self.version < Version::HTTP_2 {
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         response
@@ -112,7 +129,8 @@ impl Exchange {
 
     /// Tells what went wrong, and where.
     fn log_failure(&self, reason: &dyn std::fmt::Display) {
-        log::error!(target: "sward_web", "{} {} from {}: {reason}", self.method, self.uri, self.shared.peer);
+        let peer = self.shared.peer.with_port();
+        log::error!(target: "sward_web", "{} {} from {peer}: {reason}", self.method, self.uri);
     }
 }
 
@@ -243,7 +261,7 @@ fn finish(
     let id = greenlet.id();
     match answer {
         Some(Ok(response)) => response,
-        Some(Err(Failure::Error(error))) => exchange.failed(&error),
+        Some(Err(Failure::Error(error))) => exchange.failed(&format_args!("greenlet {id}: {error}")),
         Some(Err(Failure::TimedOut)) => {
             exchange.log_failure(&format_args!("greenlet {id} took longer than the request timeout"));
             exchange.refuse(StatusCode::SERVICE_UNAVAILABLE)
@@ -291,7 +309,7 @@ impl http_body::Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Outgoing { reply, end } = &mut *self;
-        reply.start(&|f| end.exchange.shared.spawn(f).map(drop))?;
+        reply.start(&|f| end.exchange.shared.spawn(f))?;
         let frame = ready!(Pin::new(reply).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             end.sent += frame.data_ref().map_or(0, |data| data.len() as u64);

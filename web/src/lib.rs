@@ -37,8 +37,8 @@
 //! # Logs
 //!
 //! Through the crate [`log`]: target `sward_web::access` has a line in the Common Log Format for each
-//! request (level `Info`), target `sward_web` has failed requests with method, path and peer (`Error`) and
-//! connections that ended badly (`Debug`).
+//! request (level `Info`), target `sward_web` has failed requests with method, path, peer and greenlet (`Error`)
+//! and connections that ended badly (`Debug`).
 
 #![forbid(unsafe_code)]
 

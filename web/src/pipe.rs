@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use sward_runtime::Greenlet;
 use sward_runtime::lowlevel::WaitQueue;
 
 use crate::reply::BoxError;
@@ -25,7 +26,7 @@ const CAPACITY: usize = 64 * 1024;
 pub(crate) type WriteBody = Box<dyn FnOnce(&mut Writer) -> io::Result<()>>;
 
 /// Spawns a greenlet for a body.
-pub(crate) type Spawn<'a> = dyn Fn(Box<dyn FnOnce()>) -> io::Result<()> + 'a;
+pub(crate) type Spawn<'a> = dyn Fn(Box<dyn FnOnce()>) -> io::Result<Greenlet<()>> + 'a;
 
 /// What writer and connection share.
 struct Shared {
@@ -51,7 +52,12 @@ impl Shared {
 }
 
 /// The connection's end.
-pub(crate) struct Pipe(Rc<Shared>);
+pub(crate) struct Pipe {
+    /// What it shares with the writer.
+    shared: Rc<Shared>,
+    /// The writer's greenlet, until it has failed.
+    greenlet: Option<Greenlet<()>>,
+}
 
 impl Pipe {
     /// Runs `write` in a greenlet that `spawn` makes.
@@ -64,23 +70,35 @@ impl Pipe {
             room: WaitQueue::new(),
         });
         let mut writer = Writer(shared.clone());
-        spawn(Box::new(move || {
+        let greenlet = spawn(Box::new(move || {
             let result = write(&mut writer);
             *writer.0.end.borrow_mut() = Some(result.map_err(BoxError::from));
         }))?;
-        Ok(Pipe(shared))
+        Ok(Pipe { shared, greenlet: Some(greenlet) })
+    }
+
+    /// The error of a writer: which greenlet it was, and why it ended if it did not say so itself.
+    fn explain(&mut self, error: BoxError) -> BoxError {
+        let Some(greenlet) = self.greenlet.take() else { return error };
+        let id = greenlet.id();
+        match greenlet.is_finished().then(|| greenlet.join()) {
+            Some(Err(end)) => format!("greenlet {id}: {error}: {end}").into(),
+            _ => format!("greenlet {id}: {error}").into(),
+        }
     }
 
     /// What was written since the last call.
     pub(crate) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let shared = &self.0;
+        let shared = &self.shared;
         let chunk = std::mem::take(&mut *shared.waiting.borrow_mut());
         if !chunk.is_empty() {
             shared.room.wake_all();
             return Poll::Ready(Some(Ok(chunk.into())));
         }
-        match shared.end.borrow_mut().take() {
-            Some(result) => Poll::Ready(result.err().map(Err)),
+        let end = shared.end.borrow_mut().take();
+        match end {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.explain(error)))),
             None => {
                 shared.reader.set(Some(context.waker().clone()));
                 Poll::Pending
@@ -91,8 +109,8 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.0.abandoned.set(true);
-        self.0.room.wake_all();
+        self.shared.abandoned.set(true);
+        self.shared.room.wake_all();
     }
 }
 

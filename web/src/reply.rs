@@ -177,7 +177,7 @@ impl HttpBody for Reply {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.start(&|f| sward_runtime::Builder::new().name("response body").spawn(f).map(drop))?;
+        self.start(&|f| sward_runtime::Builder::new().name("response body").spawn(f))?;
         match &mut self.0 {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),

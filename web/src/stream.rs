@@ -38,6 +38,16 @@ impl fmt::Display for Peer {
     }
 }
 
+impl Peer {
+    /// As the error log has it: enough to find the other end's own log.
+    pub(crate) fn with_port(self) -> String {
+        match self {
+            Peer::Tcp(addr) => addr.to_string(),
+            Peer::Unix => "a Unix socket".to_owned(),
+        }
+    }
+}
+
 /// A connection's bytes.
 #[derive(Debug)]
 pub enum Stream {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Mutex;
 
 use support::client::Client;
@@ -44,8 +44,14 @@ fn requests_are_logged() {
         log::set_max_level(log::LevelFilter::Trace);
         let server = start(|request| match request.uri().path() {
             "/panic" => panic!("part of the test"),
-            "/stream" => Response::new(Reply::from_writer(|writer| writer.write_all(b"1234567"))),
-            _ => Response::new("hello".into()),
+            "/error" => Err(io::Error::other("bad luck")),
+            "/stream" => Ok(Response::new(Reply::from_writer(|writer| writer.write_all(b"1234567")))),
+            "/half" => Ok(Response::new(Reply::from_writer(|writer| {
+                writer.write_all(b"1234567")?;
+                panic!("part of the test too")
+            }))),
+            "/body" => io::read_to_string(request.into_body()).map(|text| Response::new(text.into())),
+            _ => Ok(Response::new("hello".into())),
         })?;
 
         server.send("GET /path?query=1 HTTP/1.1\r\nhost: a\r\n\r\n")?;
@@ -64,9 +70,27 @@ fn requests_are_logged() {
 
         server.send("GET /panic HTTP/1.1\r\nhost: a\r\n\r\n")?;
         let lines = std::mem::take(&mut *LINES.lock().unwrap());
-        assert!(lines[0].starts_with("sward_web ERROR GET /panic from 127.0.0.1: greenlet "), "{lines:?}");
-        assert!(lines[0].ends_with("part of the test"), "{lines:?}");
+        assert!(lines[0].starts_with("sward_web ERROR GET /panic from 127.0.0.1:"), "{lines:?}");
+        assert!(lines[0].contains(": greenlet ") && lines[0].ends_with(": part of the test"), "{lines:?}");
         assert!(lines[1].ends_with("] \"GET /panic HTTP/1.1\" 500 0"), "{lines:?}");
+
+        server.send("GET /error?x=1 HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        let lines = std::mem::take(&mut *LINES.lock().unwrap());
+        assert!(lines[0].starts_with("sward_web ERROR GET /error?x=1 from 127.0.0.1:"), "{lines:?}");
+        assert!(lines[0].contains(": greenlet ") && lines[0].ends_with(": bad luck"), "{lines:?}");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+
+        // The client is to blame: only the access log has it.
+        server.send("POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nshort")?;
+        assert!(line().ends_with("] \"POST /body HTTP/1.1\" 400 0"));
+        server.send("GET / HTTP/1.1\r\n\r\n")?;
+        assert!(line().ends_with("] \"GET / HTTP/1.1\" 400 0"));
+
+        // A body that fails half-way: which request it was, and why.
+        server.send("GET /half HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        let lines = std::mem::take(&mut *LINES.lock().unwrap());
+        assert!(lines[0].starts_with("sward_web ERROR GET /half from 127.0.0.1:"), "{lines:?}");
+        assert!(lines[0].contains(": greenlet ") && lines[0].ends_with("part of the test too"), "{lines:?}");
         server.stop()
     });
 }
