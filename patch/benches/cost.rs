@@ -43,6 +43,7 @@ fn main() -> io::Result<()> {
         recv // keeps the socket open until here
     });
     drop(in_greenlet.join().expect("a figure"));
+    identity();
     for connections in [1, 50] {
         compare_echoes(connections)?;
     }
@@ -84,7 +85,65 @@ fn round(call: impl Fn() -> isize) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
-/// Client and server in one thread: std's sockets, patched, and sward's own.
+/// A greenlet with thread-locals of its own, and one without.
+fn identity() {
+    /// Greenlets that yield to each other, or that are spawned and joined.
+    const COUNT: u32 = 100;
+    let spawn = |own: bool| if own { sward::Builder::new() } else { sward::Builder::new().shared_tls() };
+    let yields = |own: bool| {
+        let yielders =
+            (0..COUNT).map(|_| spawn(own).spawn(|| (0..100).for_each(|_| sward::yield_now())).expect("a stack"));
+        let yielders: Vec<_> = yielders.collect();
+        let start = Instant::now();
+        sward::join_all(yielders);
+        start.elapsed().as_nanos() as f64 / f64::from(COUNT * 100)
+    };
+    let spawns = |own: bool| {
+        let start = Instant::now();
+        for _ in 0..COUNT {
+            spawn(own).spawn(|| ()).expect("a stack").join().expect("an empty greenlet");
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(COUNT)
+    };
+    for (what, round) in [("a switch and back", &yields as &dyn Fn(bool) -> f64), ("spawn and join", &spawns)] {
+        let mut best = [f64::INFINITY; 2];
+        for _ in 0..ROUNDS / 8 {
+            best = [best[0].min(round(true)), best[1].min(round(false))];
+        }
+        let [own, shared] = best;
+        println!("{what:17} with own thread-locals {own:7.1} ns, shared {shared:7.1} ns, more {:5.1} ns", own - shared);
+    }
+    let parked = |own: bool| {
+        const PARKED: usize = 10_000;
+        let before = resident();
+        let event = std::rc::Rc::new(sward::sync::Event::new());
+        let parked = (0..PARKED).map(|_| {
+            let event = event.clone();
+            spawn(own).spawn(move || event.wait()).expect("a stack")
+        });
+        let parked: Vec<_> = parked.collect();
+        sward::yield_now();
+        let bytes = (resident() - before) as f64 / PARKED as f64;
+        event.set();
+        sward::join_all(parked);
+        bytes / 1024.0
+    };
+    // First once, so that both find the stacks that the other has left.
+    parked(false);
+    let (own, shared) = (parked(true), parked(false));
+    println!(
+        "a parked greenlet: own thread-locals take {own:.1} KiB (with shared ones on used stacks: {shared:.1} KiB)"
+    );
+}
+
+/// Memory of this process that is resident, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc is mounted");
+    let pages: usize = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("two numbers");
+    pages * 4096
+}
+
+/// Client and server in one thread: std's sockets, patched, and sward's own in greenlets that share thread-locals.
 fn compare_echoes(connections: usize) -> io::Result<()> {
     let mut best = [Duration::MAX; 2];
     for _ in 0..5 {
@@ -100,48 +159,54 @@ fn compare_echoes(connections: usize) -> io::Result<()> {
 }
 
 fn patched_echo(connections: usize) -> io::Result<Duration> {
+    let builder = sward::Builder::new;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let accept = move || listener.accept().map(|(stream, _)| stream);
-    echo(connections, accept, move || std::net::TcpStream::connect(address))
+    echo(builder, connections, accept, move || std::net::TcpStream::connect(address))
 }
 
 fn native_echo(connections: usize) -> io::Result<Duration> {
+    let builder = || sward::Builder::new().shared_tls();
     let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let accept = move || listener.accept().map(|(stream, _)| stream);
-    echo(connections, accept, move || sward::net::TcpStream::connect(address))
+    echo(builder, connections, accept, move || sward::net::TcpStream::connect(address))
 }
 
 /// CPU time of [`REQUESTS`] requests and answers of 64 bytes over so many connections.
 fn echo<S: Read + Write + 'static>(
+    builder: fn() -> sward::Builder,
     connections: usize,
     accept: impl Fn() -> io::Result<S> + 'static,
     connect: impl Fn() -> io::Result<S> + Clone + 'static,
 ) -> io::Result<Duration> {
-    sward::spawn(move || {
+    let serve = move || {
         for _ in 0..connections {
             let mut stream = accept().expect("a client");
-            sward::spawn(move || {
+            let answer = move || {
                 let mut buffer = [0; 64];
                 while stream.read_exact(&mut buffer).is_ok() && stream.write_all(&buffer).is_ok() {}
-            });
+            };
+            builder().spawn(answer).expect("a stack");
         }
-    });
+    };
+    builder().spawn(serve)?;
     let before = cpu_time();
     let clients: Vec<_> = (0..connections)
         .map(|_| {
             let connect = connect.clone();
-            sward::spawn(move || -> io::Result<()> {
+            let ask = move || -> io::Result<()> {
                 let (mut stream, mut buffer) = (connect()?, [7; 64]);
                 for _ in 0..REQUESTS / connections {
                     stream.write_all(&buffer)?;
                     stream.read_exact(&mut buffer)?;
                 }
                 Ok(())
-            })
+            };
+            builder().spawn(ask)
         })
-        .collect();
+        .collect::<io::Result<_>>()?;
     for client in sward::join_all(clients) {
         client.expect("no panic")?;
     }

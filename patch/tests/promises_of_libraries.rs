@@ -4,16 +4,19 @@
 mod dynamic;
 mod support;
 
+use std::cell::OnceCell;
 use std::ffi::{c_int, c_long};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use dynamic::{Dynamic, compile};
 use support::{greenlets, ms, patched, takes};
 use sward::patch::Coverage;
+use sward::sync::Event;
 
 /// `all` looks at every library of the process: one test at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -127,4 +130,70 @@ fn a_deepbound_library_is_repaired_not_under_asan() {
 fn coverage(report: &sward::patch::Report, file: &std::path::Path) -> Coverage {
     let object = report.objects().iter().find(|object| object.name == file.to_str().unwrap());
     object.unwrap_or_else(|| panic!("{report}")).coverage.clone()
+}
+
+/// What the constructor saw, and a thread's count.
+type Locals = [unsafe extern "C" fn() -> c_long; 2];
+
+/// Loads a library with thread-locals of that kind; its functions.
+fn thread_locals(model: &str) -> Option<Locals> {
+    let define = format!("-DTLS_MODEL=\"{model}\"");
+    let file = compile("thread_locals", &format!("locals-{model}"), &[&define])?;
+    let library = Dynamic::open(&file, libc::RTLD_NOW);
+    std::fs::remove_file(file).unwrap();
+    // SAFETY: its functions have this type.
+    Some(unsafe { [library.function(c"locals_seen_by_constructor"), library.function(c"locals_count")] })
+}
+
+#[test]
+fn greenlets_have_the_thread_locals_of_a_library_that_comes_late() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    patched("greenlets_have_the_thread_locals_of_a_library_that_comes_late", || {
+        for model in ["initial-exec", "global-dynamic"] {
+            // Spares that are older than the library.
+            greenlets(3, |_| sward::yield_now());
+            let (library, loaded) = (Rc::new(OnceCell::<Option<Locals>>::new()), Rc::new(Event::new()));
+            let (theirs, is_loaded) = (library.clone(), loaded.clone());
+            let older = sward::spawn(move || {
+                is_loaded.wait();
+                let Some([_, count]) = *theirs.get().unwrap() else { return };
+                // SAFETY: takes nothing.
+                assert_eq!(unsafe { [count(), count()] }, [5, 6], "{model}");
+            });
+            let opener = sward::spawn(move || library.set(thread_locals(model)).map(|()| library));
+            let library = opener.join().unwrap().unwrap();
+            loaded.set();
+            older.join().unwrap();
+            let Some([seen, count]) = *library.get().unwrap() else { return };
+            // SAFETY: takes nothing.
+            assert_eq!(unsafe { seen() }, 5, "{model}");
+            for _ in 0..2 {
+                greenlets(10, move |_| {
+                    // SAFETY: takes nothing.
+                    assert_eq!(unsafe { count() }, 5, "{model}");
+                    sward::yield_now();
+                    // SAFETY: takes nothing.
+                    assert_eq!(unsafe { count() }, 6, "{model}");
+                });
+            }
+            // SAFETY: takes nothing.
+            assert_eq!(unsafe { count() }, 5, "the root has its own");
+        }
+    });
+}
+
+#[test]
+fn a_library_that_is_not_there_is_a_message_in_a_greenlet_too() {
+    patched("a_library_that_is_not_there_is_a_message_in_a_greenlet_too", || {
+        sward::spawn(|| {
+            // SAFETY: C strings; the message is valid until the next call.
+            let message = unsafe {
+                assert!(libc::dlopen(c"/no/such/library.so".as_ptr(), libc::RTLD_NOW).is_null());
+                std::ffi::CStr::from_ptr(libc::dlerror()).to_str().unwrap()
+            };
+            assert!(message.contains("/no/such/library.so"), "{message}");
+        })
+        .join()
+        .unwrap();
+    });
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sward_runtime::lowlevel::hooks::ThreadPointer;
 
 use super::layout::{KEY_DATA, KEYS_PER_BLOCK, Layout};
+use super::modules::Module;
 use crate::spin::Spin;
 
 /// The number of the first greenlet that is a thread to libc: more than Linux gives threads.
@@ -77,6 +78,23 @@ impl Block {
         }
         drop(all);
         self.free(layout);
+    }
+
+    /// Gives all blocks first values for thread-locals that have just come to be.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses them yet, and their object is loaded.
+    pub(super) unsafe fn renew_all(layout: &Layout, module: &Module) {
+        let all = ALL.lock();
+        let mut next = all.0;
+        while let Some(block) = next {
+            // SAFETY: the caller vouches for it; the lock is held, so the block is there.
+            unsafe {
+                module.renew(block.0);
+                next = (*block.links(layout)).next;
+            }
+        }
     }
 
     /// In a fork's child: whoever held the list is not there.

@@ -16,6 +16,7 @@
 //! thread pointer: see `calls`.
 //!
 //! - `layout` finds out where this libc keeps what; `modules` what thread-locals there are.
+//! - `open` looks after libraries that are loaded later.
 //! - `block` makes, renews and frees blocks; `keys` runs destructors of `pthread_key_create`'s keys.
 
 mod block;
@@ -23,6 +24,8 @@ pub(crate) mod calls;
 pub(crate) mod keys;
 mod layout;
 mod modules;
+#[cfg(target_arch = "x86_64")]
+mod open;
 
 use std::cell::Cell;
 use std::env;
@@ -66,6 +69,7 @@ pub(crate) fn start() -> Result<(), Why> {
         canary(known)?;
         // SAFETY: `after_fork` does not unwind, and only stores to a static.
         unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
+        open::catch_up();
         // SAFETY: `make` returns blocks that libc takes for threads, as the canary has shown.
         unsafe { hooks::provide(Identities { make, destroy, reset, free }) };
         Ok(())

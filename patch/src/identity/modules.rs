@@ -133,6 +133,21 @@ impl Loaded {
         unsafe { LOADED.load(Ordering::Acquire).as_ref() }
     }
 
+    /// Whether it is the same.
+    pub(super) fn is(&self, other: &Loaded) -> bool {
+        self.generation == other.generation
+    }
+
+    /// Those that are not in `before`, given to `f` while they are loaded.
+    pub(super) fn since(&self, before: &Loaded, f: &mut dyn FnMut(&Module)) {
+        visit(&mut |info| {
+            if self.generation == (info.dlpi_adds, info.dlpi_subs) {
+                self.fixed.iter().filter(|module| !before.fixed.contains(module)).for_each(&mut *f);
+            }
+            true
+        });
+    }
+
     /// Sets the thread-locals of the calling greenlet to what they are at first; false if something
     /// was loaded meanwhile. Does not allocate.
     ///
