@@ -2,17 +2,18 @@
 
 #[path = "support/dynamic.rs"]
 mod dynamic;
+#[path = "support/proof.rs"]
+mod proof;
+#[path = "support/servers.rs"]
+mod servers;
 mod support;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use dynamic::Dynamic;
-use support::{greenlets, ms, patched, takes};
+use proof::proves;
+use servers::Server;
+use support::{ms, patched, takes};
 
 /// The functions of libpq that are used.
 #[derive(Clone, Copy)]
@@ -89,107 +90,43 @@ impl Drop for Connection {
     }
 }
 
-/// A server in a folder of its own; both gone when dropped.
-struct Postgres {
-    folder: PathBuf,
-    server: Child,
-}
-
-impl Postgres {
-    /// Starts it; `None` if PostgreSQL is not there.
-    fn start(name: &str) -> Option<Postgres> {
-        let programs = fs::read_dir("/usr/lib/postgresql").ok().and_then(|mut versions| versions.next());
-        let Some(programs) = programs.map(|version| version.unwrap().path().join("bin")) else {
-            if cfg!(feature = "real") {
-                panic!("PostgreSQL is missing");
-            }
-            eprintln!("skipped: no PostgreSQL");
-            return None;
-        };
-        let folder = std::env::temp_dir().join(format!("sward-{name}-{}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-        let data = folder.join("data");
-        let made = Self::command(&programs.join("initdb"))
-            .args(["--auth=trust", "--username=test", "--no-sync", "-D"])
-            .arg(&data)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success(), "initdb: {made}");
-        let server = Self::command(&programs.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"])
-            .arg(&folder)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Postgres { folder, server })
-    }
-
-    /// PostgreSQL refuses to run as root.
-    fn command(program: &Path) -> Command {
-        // SAFETY: takes nothing.
-        if unsafe { libc::geteuid() } != 0 {
-            return Command::new(program);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
-        command
-    }
-
-    fn parameters(&self) -> String {
-        format!("host={} user=test dbname=postgres", self.folder.display())
-    }
-
-    /// Waits until it lets somebody in.
-    fn wait(&self, library: Libpq) {
-        let end = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = library.open(&self.parameters()) {
-            assert!(Instant::now() < end, "{error}");
-            sward::sleep(ms(50));
-        }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        // SAFETY: our own child, which is not waited for yet. SIGINT: stop at once, and clean up.
-        unsafe { libc::kill(self.server.id() as c_int, libc::SIGINT) };
-        let _ = self.server.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// One query in each of 50 greenlets, over connections of these parameters.
+fn proves_queries(library: Libpq, what: &str, parameters: String) {
+    let prepare = move |_| library.open(&parameters).unwrap();
+    proves(what, 50, prepare, |number, connection: Connection| {
+        let value = connection.query(&format!("select {number} from pg_sleep(0.2)"));
+        (value, connection.query(&format!("select repeat('{number}', 1000)")), connection.query("select 1/0"))
+    });
 }
 
 #[test]
 fn fifty_queries_of_libpq_take_as_long_as_one() {
     patched("fifty_queries_of_libpq_take_as_long_as_one", || {
         let Some(library) = Libpq::load() else { return };
-        let Some(postgres) = Postgres::start("libpq") else { return };
-        postgres.wait(library);
-        let parameters = postgres.parameters();
-        let connections = greenlets(50, move |_| library.open(&parameters).unwrap());
-        let connections = std::rc::Rc::new(connections);
-        // One after the other they would take ten seconds.
-        takes(ms(200), ms(2000), || {
-            greenlets(50, move |number| {
-                let value = connections[number].query(&format!("select {number} from pg_sleep(0.2)"));
-                assert_eq!(value, Ok(number.to_string()));
-            })
-        });
-        println!("{}", sward::patch::stats());
+        let server = Server::postgres("libpq");
+        let port = server.port;
+        let unix = format!("host={} port={port} user=test dbname=postgres", server.file(""));
+        proves_queries(library, "libpq over a Unix socket", unix.clone());
+        let tcp = format!("host=127.0.0.1 port={port} user=test dbname=postgres sslmode=disable");
+        proves_queries(library, "libpq over TCP", tcp.clone());
+        proves_queries(library, "libpq over TLS", tcp.replace("disable", "require"));
 
-        let parameters = postgres.parameters();
-        let g = sward::spawn(move || {
-            let connection = library.open(&parameters).unwrap();
-            let error = connection.query("select 1 from pg_sleep(20)").unwrap_err();
-            assert!(!error.is_empty());
-            drop(connection);
-            sward::yield_now();
-        });
-        sward::sleep(ms(300));
-        g.kill();
-        takes(ms(0), ms(2000), || assert!(g.join().unwrap_err().is_killed()));
+        for parameters in [unix, tcp.replace("disable", "require")] {
+            a_kill_ends_a_query(library, parameters);
+        }
     });
+}
+
+/// A kill while libpq waits for the server: an error for libpq, and then the greenlet unwinds.
+fn a_kill_ends_a_query(library: Libpq, parameters: String) {
+    let g = sward::spawn(move || {
+        let connection = library.open(&parameters).unwrap();
+        let error = connection.query("select 1 from pg_sleep(20)").unwrap_err();
+        assert!(!error.is_empty());
+        drop(connection);
+        sward::yield_now();
+    });
+    sward::sleep(ms(300));
+    g.kill();
+    takes(ms(0), ms(2000), || assert!(g.join().unwrap_err().is_killed()));
 }
