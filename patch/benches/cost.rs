@@ -3,7 +3,8 @@
 //! Each figure is the difference between the hooked call and libc's own, found past the hooks; the
 //! two are measured in turns, and the best round of each counts.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::cell::RefCell;
+use std::ffi::{CStr, c_int, c_long, c_void};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -20,6 +21,7 @@ const REQUESTS: usize = 20_000;
 fn main() -> io::Result<()> {
     // SAFETY: the functions' types, and a list of no entries.
     let (hooked, real): (Poll, Poll) = (libc::poll, unsafe { past_the_hooks(c"poll") });
+    lock_and_wake("before all, outside greenlets");
     // SAFETY: as above.
     let poll = |poll: Poll| move || unsafe { poll(std::ptr::null_mut(), 0, 0) } as isize;
     report("poll, before all, outside greenlets", poll(hooked), poll(real));
@@ -28,6 +30,8 @@ fn main() -> io::Result<()> {
     report("poll, outside greenlets, no hub", poll(hooked), poll(real));
     sward::spawn(|| ()).join().expect("an empty greenlet");
     report("poll, outside greenlets, on a hub's root", poll(hooked), poll(real));
+    lock_and_wake("outside greenlets");
+    sward::spawn(|| lock_and_wake("in a greenlet, free")).join().expect("figures");
 
     let (mut a, b) = UnixStream::pair()?;
     a.write_all(b"x")?;
@@ -48,6 +52,37 @@ fn main() -> io::Result<()> {
         compare_echoes(connections)?;
     }
     Ok(())
+}
+
+/// A mutex that is free, and a futex that nobody waits for.
+fn lock_and_wake(whose: &str) {
+    type OnMutex = unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int;
+    type Futex = unsafe extern "C" fn(c_long, *const u32, c_int, c_int, usize, usize, usize) -> c_long;
+    // SAFETY: the functions' types.
+    let (lock, unlock): (OnMutex, OnMutex) =
+        unsafe { (past_the_hooks(c"pthread_mutex_lock"), past_the_hooks(c"pthread_mutex_unlock")) };
+    let mutex = RefCell::new(libc::PTHREAD_MUTEX_INITIALIZER);
+    let pair = |lock: OnMutex, unlock: OnMutex| {
+        let mutex = mutex.as_ptr();
+        // SAFETY: a live mutex, locked before it is unlocked.
+        move || unsafe { (black_box(lock)(mutex) + black_box(unlock)(mutex)) as isize }
+    };
+    let hooked = pair(libc::pthread_mutex_lock, libc::pthread_mutex_unlock);
+    report(&format!("mutex, lock and unlock, {whose}"), hooked, pair(lock, unlock));
+    // SAFETY: the function is variadic, and takes seven integers so (see `locks/futex.rs`).
+    let hooked = unsafe { std::mem::transmute::<*const c_void, Futex>(libc::syscall as *const c_void) };
+    // SAFETY: as above.
+    let real: Futex = unsafe { past_the_hooks(c"syscall") };
+    let wake = |syscall: Futex| {
+        // SAFETY: a word that nobody waits for.
+        move || unsafe { black_box(syscall)(libc::SYS_futex, &0, libc::FUTEX_WAKE | 128, 1, 0, 0, 0) as isize }
+    };
+    report(&format!("futex wake, {whose}"), wake(hooked), wake(real));
+    let other = |syscall: Futex| {
+        // SAFETY: takes numbers only.
+        move || unsafe { black_box(syscall)(libc::SYS_getppid, std::ptr::null(), 0, 0, 0, 0, 0) as isize }
+    };
+    report(&format!("another system call, {whose}"), other(hooked), other(real));
 }
 
 /// libc's own function.
@@ -73,7 +108,7 @@ fn report(what: &str, hooked: impl Fn() -> isize, real: impl Fn() -> isize) {
         best[1] = best[1].min(round(&real));
     }
     let [hooked, real] = best;
-    println!("{what:42} {hooked:7.1} ns, libc {real:7.1} ns, more {:5.1} ns", hooked - real);
+    println!("{what:52} {hooked:7.1} ns, libc {real:7.1} ns, more {:5.1} ns", hooked - real);
 }
 
 /// Nanoseconds per call.

@@ -12,8 +12,10 @@ pub(crate) struct Function {
     hook: Address,
     /// The symbol of that name that this crate exports; another object's if that one is found first.
     exported: Address,
-    /// The real function; null until it is first needed.
+    /// The real function; until it is first needed, `first`.
     real: AtomicPtr<c_void>,
+    /// Looks the real function up and calls it.
+    first: Address,
     /// Calls that greenlets made.
     pub(crate) calls: AtomicU64,
     /// How often those parked.
@@ -27,12 +29,17 @@ struct Address(*const c_void);
 unsafe impl Sync for Address {}
 
 impl Function {
-    /// The function called `symbol` and its hook.
-    pub(crate) const fn new(symbol: &'static [u8], hook: *const c_void, exported: *const c_void) -> Function {
+    /// The function called `symbol` and its hook; `first` has its type and calls what [`Function::find`] gives.
+    pub(crate) const fn new(
+        symbol: &'static [u8],
+        hook: *const c_void,
+        exported: *const c_void,
+        first: *const c_void,
+    ) -> Function {
         let Ok(symbol) = CStr::from_bytes_with_nul(symbol) else { panic!("the name ends with a zero byte") };
         let (hook, exported) = (Address(hook), Address(exported));
-        let (real, calls, parks) = (AtomicPtr::new(ptr::null_mut()), AtomicU64::new(0), AtomicU64::new(0));
-        Function { symbol, hook, exported, real, calls, parks }
+        let (real, calls, parks) = (AtomicPtr::new(first.cast_mut()), AtomicU64::new(0), AtomicU64::new(0));
+        Function { symbol, hook, exported, real, first: Address(first), calls, parks }
     }
 
     /// Its name.
@@ -55,25 +62,34 @@ impl Function {
         self.hook.0
     }
 
-    /// The real function's address. Never null: a libc without the function does not come back.
+    /// What to call for the real function: itself, or the one that looks it up first. No test stands
+    /// before the call, which so can be a jump.
     #[inline(always)]
     pub(crate) fn real(&self) -> *mut c_void {
-        let real = self.real.load(Ordering::Relaxed);
-        if real.is_null() { self.resolve_or_abort() } else { real }
+        self.real.load(Ordering::Relaxed)
     }
 
     /// The real function's address; 0 if this libc has none.
     pub(crate) fn resolve_once(&self) -> usize {
-        let real = self.real.load(Ordering::Relaxed);
-        if real.is_null() { self.resolve().addr() } else { real.addr() }
+        let real = self.real();
+        if ptr::eq(real, self.first.0) { self.resolve().addr() } else { real.addr() }
     }
 
     /// Looks the real function up; null if this libc has none.
     #[cold]
     fn resolve(&self) -> *mut c_void {
-        // SAFETY: `symbol` is a C string. The one after this object in the order of lookup is
-        // libc's, or that of a sanitizer, which calls libc's.
-        let mut real = unsafe { libc::dlsym(libc::RTLD_NEXT, self.symbol.as_ptr()) };
+        let mut real = ptr::null_mut();
+        if cfg!(target_arch = "x86_64") && self.symbol.to_bytes().starts_with(b"pthread_cond_") {
+            // There are two of these, for programs from before 2003 too, and until version 2.36 of libc
+            // the lookup without a version found those.
+            // SAFETY: two C strings, and as below.
+            real = unsafe { libc::dlvsym(libc::RTLD_NEXT, self.symbol.as_ptr(), c"GLIBC_2.3.2".as_ptr()) };
+        }
+        if real.is_null() {
+            // SAFETY: `symbol` is a C string. The one after this object in the order of lookup is
+            // libc's, or that of a sanitizer, which calls libc's.
+            real = unsafe { libc::dlsym(libc::RTLD_NEXT, self.symbol.as_ptr()) };
+        }
         if real.is_null() {
             // This code is in a library that was loaded after libc.
             // SAFETY: as above; libc is there already, so nothing is loaded and nothing initialised.
@@ -87,13 +103,15 @@ impl Function {
         if ptr::eq(real, self.hook.0) {
             real = ptr::null_mut();
         }
-        self.real.store(real, Ordering::Relaxed);
+        if !real.is_null() {
+            self.real.store(real, Ordering::Relaxed);
+        }
         real
     }
 
     /// As `resolve`; a program that calls what its libc does not have would not have started.
     #[cold]
-    fn resolve_or_abort(&self) -> *mut c_void {
+    pub(crate) fn find(&self) -> *mut c_void {
         let real = self.resolve();
         if real.is_null() {
             let message = b"sward-patch: a hooked function is not in this program's libc: ";

@@ -123,6 +123,12 @@ impl Inside {
         self.outside(|name| hooks::sleep(name, deadline))
     }
 
+    /// Parks until woken by the key of this wait, or until `deadline`; a kill or a timeout ends it only
+    /// if `interruptible`.
+    pub(crate) fn wait_for_lock(&self, interruptible: bool, deadline: Option<Instant>) -> Ended {
+        self.outside(|name| hooks::wait(name, interruptible, deadline))
+    }
+
     /// Lets the others run once.
     pub(crate) fn yield_now(&self) {
         self.outside(|_| hooks::yield_now());

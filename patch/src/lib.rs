@@ -66,6 +66,8 @@ mod green;
 mod identity;
 #[cfg(hooks)]
 mod loaded;
+#[cfg(hooks)]
+mod locks;
 mod report;
 #[cfg(hooks)]
 mod spin;

@@ -13,6 +13,8 @@ pub struct Report {
     pub(crate) identity: Result<(), &'static str>,
     /// The loaded objects.
     pub(crate) objects: Vec<Object>,
+    /// Whether greenlets park in locks.
+    pub(crate) locks: bool,
 }
 
 /// A loaded object: the program, or a shared library.
@@ -65,9 +67,10 @@ impl Report {
     }
 
     /// Whether locks, condition variables and channels made for threads (`std::sync`,
-    /// `pthread_mutex_lock` …) park a greenlet. They do not in this version: they block the thread.
+    /// `pthread_mutex_lock` …) park a greenlet. If not, they block the thread: without thread-locals of
+    /// its own, a greenlet that waits in one finds another's state there.
     pub fn locks(&self) -> bool {
-        false
+        self.locks
     }
 }
 

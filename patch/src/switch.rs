@@ -7,7 +7,7 @@ use sward_runtime::lowlevel::hooks;
 use crate::report::Report;
 use crate::stats::{Calls, Stats};
 use crate::table::TABLE;
-use crate::{gate, identity, loaded};
+use crate::{gate, identity, loaded, locks};
 
 /// Turns it on.
 pub(crate) fn all() -> Report {
@@ -17,8 +17,11 @@ pub(crate) fn all() -> Report {
     hooks::widen_guards();
     let identity = identity::start();
     gate::open();
+    if identity.is_ok() {
+        locks::open();
+    }
     let names = |functions: Vec<&'static crate::function::Function>| functions.iter().map(|f| f.name()).collect();
-    Report { functions: names(there), missing: names(missing), objects, identity }
+    Report { functions: names(there), missing: names(missing), objects, identity, locks: locks::is_open() }
 }
 
 /// Off for `f`.

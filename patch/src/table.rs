@@ -9,19 +9,21 @@
 //! The exported symbols are found before libc's because the program itself comes first in the order
 //! of symbol resolution, and the linker exports what libc also defines.
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 use libc::{
     addrinfo, clockid_t, cpu_set_t, epoll_event, fd_set, gid_t, hostent, id_t, idtype_t, iovec, loff_t, mmsghdr,
-    msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, sched_param, siginfo_t,
-    sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t, useconds_t,
+    msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t, pthread_cond_t, pthread_key_t, pthread_mutex_t,
+    pthread_rwlock_t, pthread_t, rusage, sched_param, sem_t, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
+    timespec, timeval, uid_t, useconds_t,
 };
 
 use crate::function::Function;
-use crate::{gate, green, identity};
+use crate::{gate, green, identity, locks};
 
 /// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub, `identity` hooks
-/// for greenlets with thread-locals of their own, `always` hooks for everybody, also before `patch::all`.
+/// for greenlets with thread-locals of their own, `always` hooks for everybody, also before `patch::all`. Those of
+/// `lock` and `counted` are told which function they are: they act as those of `identity` and `always`.
 macro_rules! functions {
     ($($kind:ident fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty = $green:path;)*) => {
         /// Places in [`TABLE`].
@@ -34,8 +36,14 @@ macro_rules! functions {
                 concat!(stringify!($name), "\0").as_bytes(),
                 hook::$name as *const c_void,
                 exported::$name as *const c_void,
+                first::$name as *const c_void,
             )),*
         ];
+
+        /// The function `syscall`.
+        pub(crate) fn syscall() -> &'static Function {
+            &TABLE[Index::syscall as usize]
+        }
 
         /// libc's own functions.
         pub(crate) mod real {
@@ -50,6 +58,25 @@ macro_rules! functions {
                 #[allow(clippy::too_many_arguments, dead_code, reason = "as in C")]
                 pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
                     let real = TABLE[Index::$name as usize].real();
+                    // SAFETY: the address is that of libc's function or of the one in `first`, of the same type.
+                    let real: unsafe extern "C" fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
+                    // SAFETY: the caller vouches for what the C function asks for.
+                    unsafe { real($($arg),*) }
+                }
+            )*
+        }
+
+        /// Stand for libc's own functions until they are needed.
+        mod first {
+            use super::*;
+            $(
+                /// # Safety
+                ///
+                /// As the C function.
+                #[cold]
+                #[allow(clippy::too_many_arguments, reason = "as in C")]
+                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                    let real = TABLE[Index::$name as usize].find();
                     // SAFETY: the address was looked up under this name, and the type is the C one.
                     let real: unsafe extern "C" fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
                     // SAFETY: the caller vouches for what the C function asks for.
@@ -65,6 +92,7 @@ macro_rules! functions {
                 /// # Safety
                 ///
                 /// As the C function.
+                #[inline(always)]
                 #[allow(clippy::too_many_arguments, reason = "as in C")]
                 pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
                     functions!(@body $kind $name $green, ($($arg: $type),*) -> $result)
@@ -126,6 +154,19 @@ macro_rules! functions {
             // SAFETY: passed on as they came.
             unsafe { real::$name($($arg),*) }
         }
+    };
+    (@body lock $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
+        if locks::is_shut() {
+            // SAFETY: passed on as they came.
+            unsafe { real::$name($($arg),*) }
+        } else {
+            // SAFETY: as at `greenlet`.
+            unsafe { $green(&TABLE[Index::$name as usize], $($arg),*) }
+        }
+    };
+    (@body counted $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
+        // SAFETY: as at `greenlet`.
+        unsafe { $green(&TABLE[Index::$name as usize], $($arg),*) }
     };
     (@body hub $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
         if gate::is_open() && sward_runtime::lowlevel::hooks::on_hub() {
@@ -210,4 +251,26 @@ functions! {
     hub fn dup2(from: c_int, to: c_int) -> c_int = green::close::dup2;
     hub fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int = green::close::dup3;
     hub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = green::close::close_range;
+    // Variadic in C; see there.
+    always fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long = locks::futex::syscall;
+    lock fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::lock;
+    lock fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int = locks::mutex::timedlock;
+    lock fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int = locks::mutex::clocklock;
+    always fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::unlock;
+    counted fn pthread_cond_wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int = locks::condition::wait;
+    counted fn pthread_cond_timedwait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int = locks::condition::timedwait;
+    counted fn pthread_cond_clockwait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int = locks::condition::clockwait;
+    always fn pthread_cond_signal(condition: *mut pthread_cond_t) -> c_int = locks::condition::signal;
+    always fn pthread_cond_broadcast(condition: *mut pthread_cond_t) -> c_int = locks::condition::broadcast;
+    lock fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int = locks::rwlock::rdlock;
+    lock fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int = locks::rwlock::timedrdlock;
+    lock fn pthread_rwlock_clockrdlock(lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int = locks::rwlock::clockrdlock;
+    lock fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int = locks::rwlock::wrlock;
+    lock fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int = locks::rwlock::timedwrlock;
+    lock fn pthread_rwlock_clockwrlock(lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int = locks::rwlock::clockwrlock;
+    always fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int = locks::rwlock::unlock;
+    lock fn sem_wait(semaphore: *mut sem_t) -> c_int = locks::semaphore::wait;
+    lock fn sem_timedwait(semaphore: *mut sem_t, until: *const timespec) -> c_int = locks::semaphore::timedwait;
+    lock fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int = locks::semaphore::clockwait;
+    always fn sem_post(semaphore: *mut sem_t) -> c_int = locks::semaphore::post;
 }

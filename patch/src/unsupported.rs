@@ -5,7 +5,8 @@ use crate::stats::Stats;
 
 /// Does nothing, and says so.
 pub(crate) fn all() -> Report {
-    Report { functions: Vec::new(), missing: Vec::new(), objects: Vec::new(), identity: Err("this libc is not hooked") }
+    let identity = Err("this libc is not hooked");
+    Report { functions: Vec::new(), missing: Vec::new(), objects: Vec::new(), identity, locks: false }
 }
 
 /// Runs `f`.

@@ -36,7 +36,7 @@ pub enum Ended {
 pub fn on_greenlet() -> bool {
     hub::existing().is_some_and(|hub| {
         let slot = hub.current();
-        !slot.is_root() && slot.greenlet.is_on_stack() && can_park()
+        !slot.is_root() && slot.greenlet.is_on_stack() && can_park() && !hub.busy.get()
     })
 }
 
@@ -109,6 +109,32 @@ pub fn wait_fds(call: &'static str, fds: &[(RawFd, u32)], deadline: Option<Insta
     })
 }
 
+/// Names the next wait of the running greenlet.
+#[derive(Clone, Copy, Debug)]
+pub struct Key(WaitKey);
+
+/// The key of the wait that the running greenlet begins next. Not outside greenlets.
+pub fn next_wait() -> Key {
+    Key(hub().next_wait())
+}
+
+/// Ends the wait that `key` names if the greenlet is this thread's and still in it. Only queues.
+pub fn wake(key: Key) {
+    hub::wake(key.0, Reason::Unparked);
+}
+
+/// Parks until [`wake`] with the wait's key, or until `deadline`; `call` names it in reports. A kill or
+/// a timeout ends it only if `interruptible`.
+pub fn wait(call: &'static str, interruptible: bool, deadline: Option<Instant>) -> Ended {
+    let hub = hub();
+    let slot = hub.current();
+    if interruptible && interrupted(slot) {
+        return Ended::Interrupted;
+    }
+    let mode = if interruptible { Mode::Keyed.while_panicking() } else { Mode::Uninterruptible };
+    ended(hub.wait(slot, mode, call, deadline.map(|instant| hub.clock.at(instant))))
+}
+
 /// Tells who waits on this thread for one of the descriptors `first..=last` that they are closed.
 pub fn closed(first: RawFd, last: RawFd) {
     if let Some(hub) = hub::existing()
@@ -148,7 +174,10 @@ where
         }
         link.wake(key);
     };
-    threads.execute(Box::new(job))?;
+    hub.busy.set(true);
+    let executed = threads.execute(Box::new(job));
+    hub.busy.set(false);
+    executed?;
     let mode = if to_the_end { Mode::Uninterruptible } else { Mode::Keyed.while_panicking() };
     hub.wait(slot, mode, call, None);
     Ok(result.lock().unwrap_or_else(PoisonError::into_inner).take())

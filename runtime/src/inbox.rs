@@ -11,14 +11,24 @@
 //!                                            }
 //! ```
 //!
-//! The queue only holds; who wakes whom, and what happens when the hub ends, is `Gate`'s.
+//! The queue only holds; who wakes whom, and what happens when the hub ends, is `Gate`'s. Beside the
+//! queue lies a *pile*, for those who may not allocate: the head of a list that they link themselves.
+
+use std::ptr;
+#[cfg(not(all(loom, test)))]
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(not(all(loom, test)))]
 use crossbeam_queue::SegQueue as Queue;
+#[cfg(all(loom, test))]
+use loom::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(all(loom, test))]
 use self::models::Queue;
 use crate::gate::Gate;
+
+/// The head of a list of what only they know who put it there and who looks at it; null: nothing.
+pub(crate) type Pile = AtomicPtr<()>;
 
 /// Messages from any thread to one hub. Shared by the hub and its handles, which may outlive it.
 pub(crate) struct Inbox<M> {
@@ -26,13 +36,15 @@ pub(crate) struct Inbox<M> {
     gate: Gate,
     /// Messages that the hub has not seen yet, oldest first.
     queue: Queue<M>,
+    /// What was put on the pile, the last one first.
+    pile: Pile,
 }
 
 impl<M> Inbox<M> {
     /// Empty, open, without handles.
     pub(crate) fn new() -> Inbox<M> {
-        let (gate, queue) = (Gate::new(), Queue::new());
-        Inbox { gate, queue }
+        let (gate, queue, pile) = (Gate::new(), Queue::new(), Pile::new(ptr::null_mut()));
+        Inbox { gate, queue, pile }
     }
 
     /// Sends a message to the hub, and calls `wake` if the hub sleeps and nobody has woken it yet.
@@ -52,26 +64,49 @@ impl<M> Inbox<M> {
         Ok(())
     }
 
+    /// As `push`, of what `put` links to the pile: a compare-and-swap that releases. Allocates nothing,
+    /// and may be called in a signal handler. False if the hub is gone: then `put` was not called.
+    pub(crate) fn put(&self, put: impl FnOnce(&Pile), wake: impl FnOnce()) -> bool {
+        let Some(inside) = self.gate.enter() else {
+            return false;
+        };
+        put(&self.pile);
+        if inside.leave() {
+            self.gate.ring(wake);
+        }
+        true
+    }
+
+    /// Hub only: the whole pile, the last one put first; null if there is none.
+    pub(crate) fn take_pile(&self) -> *mut () {
+        if self.has_no_pile() { ptr::null_mut() } else { self.pile.swap(ptr::null_mut(), Ordering::Acquire) }
+    }
+
+    /// Whether nothing is on the pile.
+    fn has_no_pile(&self) -> bool {
+        self.pile.load(Ordering::Acquire).is_null()
+    }
+
     /// Hub only: the oldest message.
     pub(crate) fn pop(&self) -> Option<M> {
         self.queue.pop()
     }
 
-    /// Whether no message is there: two loads, for each turn of the hub.
+    /// Whether no message is there: three loads, for each turn of the hub.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.has_no_pile()
     }
 
     /// Hub only, before a poll that blocks: from here on pushers wake the hub. False if there are
     /// messages: then the hub does not sleep, and must not block (a wake may come all the same, if
     /// a message came between the two looks). After true comes `awake`.
     pub(crate) fn prepare_sleep(&self) -> bool {
-        if !self.queue.is_empty() {
+        if !self.is_empty() {
             return false;
         }
         self.gate.sleep();
         // The second look is the one that counts: see "No wake-up is lost" in `gate.rs`.
-        if self.queue.is_empty() {
+        if self.is_empty() {
             return true;
         }
         self.gate.awake();
@@ -88,7 +123,7 @@ impl<M> Inbox<M> {
     /// that is dropped before this is seen here, one that is dropped after this wakes the hub.
     pub(crate) fn is_cut_off(&self) -> bool {
         // In this order: once there are no handles, an empty queue stays empty.
-        self.gate.handles() == 0 && self.queue.is_empty()
+        self.gate.handles() == 0 && self.is_empty()
     }
 
     /// Hub only, at its end: refuses later pushes, and hands out all earlier ones. Once this has

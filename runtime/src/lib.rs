@@ -8,6 +8,8 @@ mod clock;
 #[cfg(doctest)]
 mod compile_fail;
 mod current;
+#[cfg(target_os = "linux")]
+mod doorbell;
 mod fork;
 mod gate;
 mod greenlet;
@@ -60,9 +62,10 @@ pub mod lowlevel {
     #[cfg(target_os = "linux")]
     #[doc(hidden)]
     pub mod hooks {
+        pub use crate::doorbell::{Doorbell, on_pile, take_pile};
         pub use crate::hooks::{
-            Ended, abandon, closed, offload, on_greenlet, on_hub, runs_greenlet, sleep, stack, wait_fds, widen_guards,
-            yield_now,
+            Ended, Key, abandon, closed, next_wait, offload, on_greenlet, on_hub, runs_greenlet, sleep, stack, wait,
+            wait_fds, wake, widen_guards, yield_now,
         };
         pub use crate::identity::{Identities, has_identity, provide, thread_pointer_of_hub};
         pub use crate::thread_pointer::ThreadPointer;

@@ -67,7 +67,13 @@ where
         }
         link.wake(key);
     };
-    if let Err(error) = threads.execute(Box::new(job)) {
+    // The lock of the pool may be a patched one: a wait for it would use up the key.
+    #[cfg(target_os = "linux")]
+    hub.busy.set(true);
+    let executed = threads.execute(Box::new(job));
+    #[cfg(target_os = "linux")]
+    hub.busy.set(false);
+    if let Err(error) = executed {
         panic!("failed to make a thread for {call}: {error}");
     }
     // The wake-up comes through the inbox, which is looked at between switches only: it cannot come

@@ -106,6 +106,19 @@ impl Link {
     pub(crate) fn wake(&self, key: WaitKey) {
         self.0.send(Message::Wake(key));
     }
+
+    /// The number of its hub.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn hub(&self) -> u64 {
+        self.0.hub
+    }
+
+    /// Puts something on the hub's pile; false if the hub has ended. From any thread, and from a
+    /// signal handler.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn put(&self, put: impl FnOnce(&crate::inbox::Pile)) -> bool {
+        self.0.inbox.put(put, || self.0.wake())
+    }
 }
 
 impl Clone for Link {

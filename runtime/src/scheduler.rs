@@ -124,6 +124,10 @@ pub(crate) struct Hub {
     tick: Cell<u64>,
     /// I/O calls in a row that succeeded at once; see `Source`.
     pub(crate) streak: Cell<u32>,
+    /// Whether the running greenlet has its next wait prepared (its key is given out): no call of the
+    /// runtime's own, to a lock of std say, may park it in between.
+    #[cfg(target_os = "linux")]
+    pub(crate) busy: Cell<bool>,
     /// The signal stack that overflow reports are made on.
     _alternate: Option<AlternateStack>,
 }
@@ -153,6 +157,8 @@ impl Hub {
             budget: Cell::new(SWITCHES_PER_TURN + WATCHFUL_SWITCHES),
             tick: Cell::new(0),
             streak: Cell::new(0),
+            #[cfg(target_os = "linux")]
+            busy: Cell::new(false),
             _alternate: AlternateStack::new().ok(),
         }
     }
@@ -436,6 +442,8 @@ impl Hub {
         if self.remote.inbox.is_empty() {
             return;
         }
+        #[cfg(target_os = "linux")]
+        crate::doorbell::drain(self);
         // Bounded by what is there now: a thread that pushes without end must not starve the rest.
         for _ in 0..1024 {
             match self.remote.inbox.pop() {

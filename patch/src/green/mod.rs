@@ -21,4 +21,4 @@ pub(crate) mod receive;
 pub(crate) mod select;
 pub(crate) mod send;
 pub(crate) mod sleep;
-mod wait;
+pub(crate) mod wait;

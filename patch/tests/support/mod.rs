@@ -1,9 +1,22 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod locks;
+
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// As [`patched`], and sure that locks park.
+#[track_caller]
+pub(crate) fn patched_with_locks(name: &'static str, f: impl FnOnce() + Send + 'static) {
+    patched(name, move || {
+        // SAFETY: as there.
+        let report = unsafe { sward::patch::all() };
+        assert!(report.locks(), "{report}");
+        f();
+    });
+}
 
 /// Runs `f` on a thread of its own, patched; aborts, with the test's name, if it takes too long.
 #[track_caller]
@@ -24,6 +37,22 @@ pub(crate) fn patched(name: &'static str, f: impl FnOnce() + Send + 'static) {
     watchdog.join().unwrap();
     if let Err(payload) = result {
         std::panic::resume_unwind(payload);
+    }
+}
+
+/// libc's own function.
+///
+/// # Safety
+///
+/// `F` must be its type.
+pub(crate) unsafe fn past_the_hooks<F: Copy>(name: &std::ffi::CStr) -> F {
+    const { assert!(size_of::<F>() == size_of::<*mut std::ffi::c_void>()) };
+    // SAFETY: libc is loaded; the caller vouches for the type.
+    unsafe {
+        let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+        let found = libc::dlsym(libc, name.as_ptr());
+        assert!(!found.is_null());
+        std::mem::transmute_copy(&found)
     }
 }
 

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize as Tally;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
-use loom::sync::atomic::AtomicUsize;
+use loom::sync::atomic::{AtomicPtr, AtomicUsize};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
@@ -163,6 +163,39 @@ fn all_of_one_pusher_and_a_hub_that_closes() {
         }
         let drained = shared.end();
         assert_eq!(drained, pusher.join().unwrap());
+    });
+}
+
+/// What is put on the pile is as little lost as what is pushed, also when both come at once.
+#[test]
+fn no_pile_is_lost() {
+    loom::model(|| {
+        let shared = Shared::new();
+        shared.inbox.add_handle();
+        let pushers = [true, false].map(|piles| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                if piles {
+                    let put = |pile: &AtomicPtr<()>| pile.store(std::ptr::dangling_mut(), Release);
+                    assert!(shared.inbox.put(put, || shared.wake()));
+                } else {
+                    shared.push(1).unwrap();
+                }
+            })
+        });
+        let (mut pushed, mut piled) = (false, false);
+        while !(pushed && piled) {
+            piled |= !shared.inbox.take_pile().is_null();
+            pushed |= shared.inbox.pop().is_some();
+            if !(pushed && piled) && shared.inbox.prepare_sleep() {
+                assert!(!shared.inbox.is_cut_off());
+                shared.bell.wait();
+                shared.inbox.awake();
+            }
+        }
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
     });
 }
 

@@ -1,0 +1,133 @@
+//! `pthread_mutex_lock` and its like.
+//!
+//! A greenlet does not mark the mutex as wanted, so an unlock that does not come through the hook leaves
+//! it parked: one inside libc (`pthread_cond_wait` of a thread, `mtx_unlock`), or one by another
+//! process. So a waiting greenlet tries again at each tick.
+//!
+//! | kind | here |
+//! |---|---|
+//! | default, recursive, error-checking | as above; the last two know their owner by its thread id |
+//! | adaptive | made for sections so short that it pays to spin; an allocator's (jemalloc's are), which must not be left in the middle. The thread waits, for [`PATIENCE`] at most: the owner may be a greenlet of its own; then the greenlet parks after all |
+//! | robust, with a priority protocol | libc's function: the kernel takes part in them, and knows threads only |
+
+use std::time::Duration;
+
+use libc::{CLOCK_REALTIME, EBUSY, ETIMEDOUT, c_int, clockid_t, pthread_mutex_t, timespec};
+
+use super::layout;
+use super::limit::{Limit, Passed};
+use super::table::{self, Kind, Place, Waker};
+use crate::function::Function;
+use crate::gate;
+use crate::table::real;
+
+/// How long a thread waits for an adaptive mutex.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// As `pthread_mutex_lock(3)`.
+pub(crate) unsafe fn lock(function: &'static Function, mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    unsafe { acquire(function, mutex, || Some(Limit::Never)).unwrap_or_else(|| real::pthread_mutex_lock(mutex)) }
+}
+
+/// As `pthread_mutex_timedlock(3)`.
+pub(crate) unsafe fn timedlock(
+    function: &'static Function,
+    mutex: *mut pthread_mutex_t,
+    until: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's mutex and time.
+    unsafe {
+        acquire(function, mutex, || Limit::at(CLOCK_REALTIME, until))
+            .unwrap_or_else(|| real::pthread_mutex_timedlock(mutex, until))
+    }
+}
+
+/// As `pthread_mutex_clocklock(3)`.
+pub(crate) unsafe fn clocklock(
+    function: &'static Function,
+    mutex: *mut pthread_mutex_t,
+    clock: clockid_t,
+    until: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's mutex and time.
+    unsafe {
+        acquire(function, mutex, || Limit::at(clock, until))
+            .unwrap_or_else(|| real::pthread_mutex_clocklock(mutex, clock, until))
+    }
+}
+
+/// As `pthread_mutex_unlock(3)`. The mutex may be gone as soon as it is unlocked: after that, only its
+/// address is used.
+#[inline(always)]
+pub(crate) unsafe fn unlock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    let result = unsafe { real::pthread_mutex_unlock(mutex) };
+    if table::anybody_after_release() {
+        table::wake_after(Kind::Mutex, mutex, 1, Waker::Ordinary);
+    }
+    result
+}
+
+/// Whether a greenlet waits for the mutex.
+pub(super) fn is_wanted(mutex: *mut pthread_mutex_t) -> bool {
+    table::anybody() && table::waits(Place::of(Kind::Mutex, mutex))
+}
+
+/// Locks in a greenlet; `None` if that is to be left to libc: nothing has happened then.
+#[inline(always)]
+unsafe fn acquire(
+    function: &'static Function,
+    mutex: *mut pthread_mutex_t,
+    limit: impl FnOnce() -> Option<Limit>,
+) -> Option<c_int> {
+    // SAFETY: the caller's mutex.
+    match unsafe { libc::pthread_mutex_trylock(mutex) } {
+        // SAFETY: the caller's mutex.
+        EBUSY => unsafe { wait(&super::enter(function)?, mutex, limit()?) },
+        result => Some(result),
+    }
+}
+
+/// Locks again after a wait for a condition, whatever comes.
+pub(super) unsafe fn lock_again(inside: &gate::Inside, mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    unsafe {
+        match libc::pthread_mutex_trylock(mutex) {
+            EBUSY => wait(inside, mutex, Limit::Never).unwrap_or_else(|| real::pthread_mutex_lock(mutex)),
+            result => result,
+        }
+    }
+}
+
+/// Waits for a mutex that is locked.
+#[cold]
+unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit) -> Option<c_int> {
+    // SAFETY: the caller's mutex.
+    let kind = unsafe { layout::mutex_kind(mutex) }?;
+    if matches!(kind, layout::MutexKind::ErrorChecking | layout::MutexKind::Adaptive) {
+        // The first knows an owner who locks twice, which `trylock` does not tell.
+        let patience = if kind == layout::MutexKind::Adaptive { PATIENCE } else { Duration::ZERO };
+        // SAFETY: as above.
+        let result = unsafe { real::pthread_mutex_timedlock(mutex, &layout::from_now(patience)) };
+        if result != ETIMEDOUT {
+            return Some(result);
+        }
+    }
+    let attempt = || {
+        // SAFETY: as above.
+        Some(unsafe { libc::pthread_mutex_trylock(mutex) }).filter(|result| *result != EBUSY)
+    };
+    loop {
+        let deadline = match limit.next(true) {
+            Ok(deadline) => deadline,
+            Err(Passed) => return Some(ETIMEDOUT),
+        };
+        let waited = table::wait(inside, Place::of(Kind::Mutex, mutex), false, deadline, attempt);
+        // Who was woken, or whose time is up, tries again. Where that fails there is an owner, whose unlock
+        // wakes the next.
+        if let Some(result) = waited.found.or_else(attempt) {
+            return Some(result);
+        }
+    }
+}
