@@ -30,11 +30,21 @@
 //! `gettid`, priorities, and what else the kernel keeps for a thread. The environment variable `SWARD_IDENTITY=off`
 //! forbids it all.
 //!
+//! # Locks
+//!
+//! For such greenlets the locks that were made for threads park too: those of std (`Mutex`, `RwLock`, `Condvar`,
+//! `Barrier`, `mpsc`, `thread::park` …), of libc (`pthread_mutex_lock`, `pthread_cond_wait`,
+//! `pthread_rwlock_rdlock`, `sem_wait` …), and what is built on them or on the futex (parking_lot,
+//! crossbeam, r2d2). They work between greenlets of one thread, of several, and threads ([`Report::locks`] tells).
+//!
+//! A kill or a timeout does not end such a wait: nothing in it could say so, and its callers would wait again. It
+//! takes effect at the next call that can. Only `sem_wait` fails, with `ECANCELED`. A deadlock among such waits is not
+//! reported, as with threads.
+//!
 //! # What it does not do
 //!
-//! - **Locks are not hooked.** A `std::sync::Mutex` (or `pthread_mutex_t`) that one greenlet holds
-//!   across a blocking call and another of the same thread waits for is a deadlock of the thread. Use
-//!   `sward::sync` between greenlets. Uncontended locks are fine.
+//! - **The root's locks block its thread**, and so do those of greenlets without thread-locals of their own: for a
+//!   lock that a parked greenlet of the same thread holds, such a wait never ends.
 //! - Calls that do not go through libc's symbols are not reached: those inside glibc (`fread`,
 //!   `printf`, `fclose`), raw system calls (rustix, Go, io_uring), and files on disk, terminals and
 //!   standard streams, which are used in place.
@@ -54,7 +64,7 @@
 //! `sward::timeout` and `kill` work on patched calls, but nothing may unwind through C. The call fails
 //! with `ECANCELED`, a sleep ends early, each further call that would block fails too, and the next
 //! native call of sward raises the interrupt. So a driver sees an error, cleans up in its own way, and
-//! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end.
+//! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end, and so are locks.
 
 #[cfg(hooks)]
 mod function;
@@ -96,7 +106,7 @@ use unsupported as how;
 /// After this, a libc call in a greenlet may run other greenlets of the same thread before it returns.
 /// The caller vouches that no code called inside greenlets relies on the contrary: on a thread-local
 /// that it leaves in an intermediate state across a blocking call, on a lock held across one that
-/// another greenlet of the thread takes (a deadlock), or on being the only user of an object that it
+/// the thread's root takes (a deadlock), or on being the only user of an object that it
 /// took to be safe because it never leaves its thread.
 ///
 /// # Panics

@@ -15,7 +15,7 @@ pub struct Stats {
 pub struct Calls {
     /// Its name, as in C.
     pub function: &'static str,
-    /// Calls made inside greenlets.
+    /// Calls made inside greenlets; of functions that take a lock, those that found it taken.
     pub calls: u64,
     /// How often those calls parked: often 0, and more than once for a call that waits in steps.
     pub parks: u64,
