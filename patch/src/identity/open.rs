@@ -48,12 +48,13 @@ unsafe extern "C" fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void {
 type Open = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
 
 /// libc's.
-static DLOPEN: Function = Function::new(b"dlopen\0", open as *const c_void, dlopen as *const c_void);
+static DLOPEN: Function = Function::new(b"dlopen\0", open as *const c_void, dlopen as *const c_void, std::ptr::null());
 
 /// libc's.
 fn real() -> Open {
+    // Not by way of a function that looks it up: libc asks who calls.
     // SAFETY: the address was looked up under this name, and the type is the C one.
-    unsafe { mem::transmute::<*mut c_void, Open>(DLOPEN.real()) }
+    unsafe { mem::transmute::<*mut c_void, Open>(DLOPEN.resolve_once() as *mut c_void) }
 }
 
 /// Where a call goes on.
