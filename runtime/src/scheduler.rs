@@ -132,6 +132,15 @@ pub(crate) struct Hub {
     _alternate: Option<AlternateStack>,
 }
 
+/// The earlier of two times to wait, of which either may be missing.
+#[inline]
+fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 impl Hub {
     /// A hub with nothing but a root. It has no system resources yet.
     pub(crate) fn new() -> Hub {
@@ -380,7 +389,7 @@ impl Hub {
             return Err(Deadlock);
         }
         let limit = next.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
-        self.wait_outside(limit);
+        self.wait_outside(earlier(limit, self.stacks.tidy()));
         self.wake_futures();
         self.drain_inbox();
         self.expire_timers();

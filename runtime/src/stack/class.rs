@@ -11,6 +11,10 @@
 //!   ◀──── never used          carved from a region, guards made a batch at a time
 //! ```
 //!
+//! A program that has had many greenlets will have many again soon, more often than not: so the marks count
+//! only for stacks that have been idle for a second, unless there are very many of them. Then `give` moves them
+//! down, or the hub, a slice at a time, when it has nothing else to do (`tidy`).
+//!
 //! `take` tries the sources from the top down. A stack moves down one step at a time and only
 //! upwards by being used, so its pages are given back once for each use at most. Cold stacks are not
 //! the end because page tables are memory too: 648 bytes for each slot, which only unmapping returns.
@@ -21,6 +25,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::guard::Guards;
 use super::region::Region;
@@ -36,6 +41,11 @@ const LARGEST_REGION_BYTES: usize = if usize::BITS >= 64 { 12 << 30 } else { 64 
 /// Guards made at first, when nobody knows yet how many greenlets there will be.
 const FIRST_GUARDS: usize = 4;
 
+/// How long idle stacks may be above the marks.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Stacks that an idle hub moves down before it looks at the outside again: about a millisecond.
+const SLICE: usize = 1024;
+
 /// How many idle stacks keep what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marks {
@@ -43,12 +53,19 @@ pub(super) struct Marks {
     pub(super) warm: usize,
     /// Stacks beyond those that keep their top page.
     pub(super) cool: usize,
+    /// Idle stacks up to which `PATIENCE` is had.
+    pub(super) patient: usize,
 }
 
 impl Marks {
     /// The marks for stacks of `usable` bytes: at most 256 MiB in warm stacks, and 64 MiB of top pages.
     pub(super) fn of(usable: usize) -> Marks {
-        Marks { warm: ((256 << 20) / usable).clamp(16, 1024), cool: 16_384 }
+        Marks { warm: ((256 << 20) / usable).clamp(16, 1024), cool: 16_384, patient: 0 }
+    }
+
+    /// The same, for the size that most greenlets have.
+    pub(super) fn patient(usable: usize) -> Marks {
+        Marks { patient: 128 << 10, ..Marks::of(usable) }
     }
 }
 
@@ -64,6 +81,8 @@ pub(super) struct Class {
     warm: Vec<Stack>,
     /// `warm` grows to this length before somebody looks whether it is too long.
     warm_limit: usize,
+    /// Since when `warm` has been above its mark, if somebody has noticed.
+    excess_since: Option<Instant>,
     /// Idle stacks with their top page only, the longest idle first.
     cool: VecDeque<Stack>,
     /// The maps; a stack names its own by the index. `None` was unmapped.
@@ -83,6 +102,7 @@ impl Class {
             marks,
             warm: Vec::new(),
             warm_limit: marks.warm,
+            excess_since: None,
             cool: VecDeque::new(),
             regions: Vec::new(),
             carving: None,
@@ -101,7 +121,7 @@ impl Class {
     pub(super) fn give(&mut self, stack: Stack) {
         self.warm.push(stack);
         if self.warm.len() > self.warm_limit {
-            self.settle();
+            self.look();
         }
     }
 
@@ -114,7 +134,7 @@ impl Class {
     /// No stack of this class will be taken any more: gives all memory back as the last stacks come in.
     #[cold]
     pub(super) fn retire(&mut self) {
-        self.marks = Marks { warm: 0, cool: 0 };
+        self.marks = Marks { warm: 0, cool: 0, patient: 0 };
         self.unmap_at = usize::MAX;
         self.settle();
         // The next stack that comes in is looked at, and after that half of those that are out, and so on.
@@ -169,12 +189,38 @@ impl Class {
         Ok(number)
     }
 
+    /// Has patience with stacks above the mark, or not.
+    #[cold]
+    fn look(&mut self) {
+        let since = *self.excess_since.get_or_insert_with(Instant::now);
+        if self.idle() <= self.marks.patient && since.elapsed() < PATIENCE {
+            self.warm_limit = self.warm.len() + BATCH;
+        } else {
+            self.settle();
+        }
+    }
+
+    /// Moves stacks down that have been above the mark for long enough, a slice of them. How long until there is
+    /// something to be done again; `None` if there is nothing.
+    pub(super) fn tidy(&mut self) -> Option<Duration> {
+        let left = PATIENCE.saturating_sub(self.excess_since?.elapsed());
+        if left.is_zero() {
+            self.cool_down(SLICE);
+            self.freeze();
+            if self.warm.len() <= self.marks.warm {
+                self.settle();
+            }
+        }
+        self.excess_since.map(|_| left)
+    }
+
     /// Moves what is above the marks down, unmaps what nobody will need soon, and decides when to
     /// look again.
     #[cold]
     fn settle(&mut self) {
-        self.cool_down();
+        self.cool_down(usize::MAX);
         self.freeze();
+        self.excess_since = None;
         let idle = self.idle();
         let out = self.used() - idle;
         if idle <= self.marks.warm + self.marks.cool {
@@ -189,9 +235,9 @@ impl Class {
         self.warm_limit = self.warm.len() + (out / 2).min(BATCH);
     }
 
-    /// Turns the longest idle warm stacks into cool ones.
-    fn cool_down(&mut self) {
-        let excess = self.warm.len().saturating_sub(self.marks.warm);
+    /// Turns the longest idle warm stacks into cool ones, `most` of them.
+    fn cool_down(&mut self, most: usize) {
+        let excess = self.warm.len().saturating_sub(self.marks.warm).min(most);
         for batch in self.warm[..excess].chunks(BATCH) {
             // SAFETY: idle stacks hold nothing.
             unsafe { give_back(batch.iter().map(Stack::below_top_page)) };

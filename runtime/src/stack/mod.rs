@@ -47,6 +47,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use corosensei::stack::StackPointer;
 
@@ -174,7 +175,7 @@ pub(crate) struct StackPool {
 impl StackPool {
     /// A pool without any stack.
     pub(crate) fn new() -> StackPool {
-        StackPool::with(Guards::preferred(), Marks::of(size::DEFAULT))
+        StackPool::with(Guards::preferred(), Marks::patient(size::DEFAULT))
     }
 
     /// A pool with a choice of guards, and marks for the stacks of the default size.
@@ -217,6 +218,12 @@ impl StackPool {
         }
     }
 
+    /// Gives back a part of the memory of stacks that have been idle for a second. How long until there is more
+    /// to be given back; `None` if there is none.
+    pub(crate) fn tidy(&self) -> Option<Duration> {
+        self.default.borrow_mut().tidy()
+    }
+
     /// A stack of another size, or of the default one when none is warm.
     #[cold]
     fn take_other(&self, usable: Option<usize>) -> io::Result<Stack> {
@@ -243,7 +250,7 @@ impl StackPool {
     fn widen(&self, guard: usize) {
         self.guard.set(guard);
         let layout = Layout::of(size::DEFAULT, os::page_size(), guard).expect("the default size is possible");
-        let class = Class::new(layout, self.guards, Marks::of(layout.usable));
+        let class = Class::new(layout, self.guards, Marks::patient(layout.usable));
         let mut custom = self.custom.borrow_mut();
         custom.push(self.default.replace(class));
         custom.iter_mut().for_each(Class::retire);

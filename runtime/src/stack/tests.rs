@@ -4,6 +4,7 @@ mod guards;
 
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
 
 use corosensei::stack::Stack as _;
 use corosensei::{Coroutine, CoroutineResult};
@@ -15,7 +16,7 @@ use super::*;
 /// Both ways to make guards.
 const BOTH: [Guards; 2] = [Guards::Markers, Guards::Protection];
 /// Marks that are passed soon.
-const LOW: Marks = Marks { warm: 16, cool: 32 };
+const LOW: Marks = Marks { warm: 16, cool: 32, patient: 0 };
 
 /// A pool with low marks.
 fn pool(guards: Guards) -> StackPool {
@@ -404,4 +405,28 @@ fn the_smallest_stack_is_enough_for_a_panic_with_a_backtrace() {
     let Some(outcome) = outcome else { return };
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("stack backtrace:"), "{}", outcome.stderr);
+}
+
+#[test]
+fn stacks_above_the_mark_keep_their_pages_for_a_second() {
+    let pool = StackPool::with(Guards::Markers, Marks { patient: 4096, ..LOW });
+    let _keeps_the_region_mapped = pool.take(None).unwrap();
+    let stacks = take(&pool, 3000);
+    let first = stacks[0].memory();
+    poke(first.start, 1);
+    let given = Instant::now();
+    stacks.into_iter().for_each(|stack| pool.give(stack));
+    let early = resident(first.start..first.start + UNIT);
+    assert!(early == 1 || given.elapsed() > Duration::from_secs(1));
+    let mut rounds = 0;
+    while let Some(left) = pool.tidy() {
+        assert!(left <= Duration::from_secs(1));
+        std::thread::sleep(left);
+        rounds += 1;
+    }
+    assert!(given.elapsed() >= Duration::from_secs(1));
+    assert!(rounds > 2, "in slices");
+    assert_eq!(resident(first.start..first.start + UNIT), 0);
+    let class = pool.default.borrow();
+    assert_eq!(class.idle() - class.cold(), LOW.warm + LOW.cool);
 }
