@@ -1,5 +1,7 @@
 //! std, unmodified, in many greenlets of one thread.
 
+#[path = "support/proof.rs"]
+mod proof;
 mod support;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,15 +10,16 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use proof::{WAIT, proves};
 use support::{greenlets, ms, patched, takes};
 
 #[test]
 fn sleeps_run_side_by_side() {
     patched("sleeps_run_side_by_side", || {
-        let before = sward::patch::stats().of("clock_nanosleep").parks + sward::patch::stats().of("nanosleep").parks;
-        takes(ms(200), ms(600), || greenlets(100, |_| thread::sleep(ms(200))));
-        let after = sward::patch::stats().of("clock_nanosleep").parks + sward::patch::stats().of("nanosleep").parks;
-        assert!(after - before >= 100, "{}", sward::patch::stats());
+        let parks = || sward::patch::stats().of("clock_nanosleep").parks + sward::patch::stats().of("nanosleep").parks;
+        let before = parks();
+        proves("std::thread::sleep", 100, |_| (), |_, ()| thread::sleep(WAIT));
+        assert!(parks() - before >= 100, "{}", sward::patch::stats());
     });
 }
 
@@ -30,29 +33,31 @@ fn client_and_server_share_a_thread() {
                 let mut stream = stream.unwrap();
                 sward::spawn(move || {
                     let mut buffer = [0; 64];
-                    loop {
-                        let n = stream.read(&mut buffer).unwrap();
-                        if n == 0 {
-                            return;
-                        }
-                        thread::sleep(ms(50));
+                    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                        thread::sleep(WAIT / 3 + ms(1));
                         stream.write_all(&buffer[..n]).unwrap();
                     }
                 });
             }
         });
-        takes(ms(150), ms(1000), || {
-            greenlets(50, move |number| {
+        proves(
+            "std::net, client and server",
+            100,
+            |_| (),
+            move |number, ()| {
                 let mut stream = TcpStream::connect(address).unwrap();
+                let mut all = Vec::new();
                 for round in 0..3 {
                     let text = format!("{number}.{round}");
                     stream.write_all(text.as_bytes()).unwrap();
                     let mut answer = vec![0; text.len()];
                     stream.read_exact(&mut answer).unwrap();
                     assert_eq!(answer, text.as_bytes());
+                    all.push(answer);
                 }
-            })
-        });
+                all
+            },
+        );
         server.kill();
         // `incoming` reports the error, on which the loop above panics; or the next park raises.
         assert!(server.join().is_err());
@@ -203,15 +208,19 @@ fn a_full_backlog_of_a_unix_socket_is_waited_out() {
 #[test]
 fn processes_are_waited_for_side_by_side() {
     patched("processes_are_waited_for_side_by_side", || {
-        takes(ms(200), ms(1500), || {
-            greenlets(10, |number| {
+        proves(
+            "std::process::Command",
+            50,
+            |_| (),
+            |number, ()| {
                 let script = format!("sleep 0.2; echo out{number}; echo err{number} >&2; exit {number}");
                 let output = Command::new("sh").args(["-c", &script]).output().unwrap();
                 assert_eq!(output.status.code(), Some(number as i32));
                 assert_eq!(output.stdout, format!("out{number}\n").into_bytes());
                 assert_eq!(output.stderr, format!("err{number}\n").into_bytes());
-            })
-        });
+                output
+            },
+        );
         let before = sward::patch::stats().of("waitid").parks + sward::patch::stats().of("waitpid").parks;
         takes(ms(100), ms(1000), || {
             greenlets(5, |_| {

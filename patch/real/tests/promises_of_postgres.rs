@@ -72,6 +72,17 @@ fn fifty_queries_of_diesel_from_a_pool_take_as_long_as_one() {
 }
 
 #[test]
+fn greenlets_wait_for_their_turn_with_a_pool() {
+    patched("greenlets_wait_for_their_turn_with_a_pool", || {
+        let server = Server::postgres("r2d2-turns");
+        let pool = pool(&urls(&server)[0].1, 20);
+        // Five turns of 200 ms each: a second, and not twenty.
+        let work = move |number, ()| diesel_work(number, &mut pool.get().unwrap());
+        proves("r2d2 and diesel, 20 connections", 100, |_| (), work);
+    });
+}
+
+#[test]
 fn fifty_queries_of_the_crate_postgres_take_as_long_as_one() {
     patched("fifty_queries_of_the_crate_postgres_take_as_long_as_one", || {
         let server = Server::postgres("postgres");

@@ -75,3 +75,16 @@ fn fifty_requests_of_libcurl_by_tls_take_as_long_as_one() {
         std::fs::remove_file(file).unwrap();
     });
 }
+
+#[test]
+fn fifty_requests_of_reqwest_take_as_long_as_one() {
+    patched("fifty_requests_of_reqwest_take_as_long_as_one", || {
+        let web = serve();
+        let client = reqwest::blocking::Client::new();
+        let get = move |number, ()| {
+            let response = client.get(format!("http://{}/{number}", web.http)).send().unwrap();
+            (response.status().as_u16(), response.text().unwrap())
+        };
+        proves("reqwest::blocking, http", 50, |_| (), get);
+    });
+}

@@ -1,5 +1,7 @@
 //! Tests that end their process, or change it for good, run in one of their own.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::process::{Command, Output};
 
 /// In the environment of such a process: the test it is for.
@@ -8,6 +10,21 @@ const CHILD: &str = "SWARD_TEST_CHILD";
 /// Runs `body`, which belongs to the test called `test`, in a process of its own that lives a minute at
 /// most, and gives what it wrote and how it ended; `None` in that process itself.
 pub(crate) fn in_own_process(test: &str, body: impl FnOnce()) -> Option<Output> {
+    in_child(test, Command::new(std::env::current_exe().unwrap()), body)
+}
+
+/// The same with network and mount namespaces of its own, where it is root.
+pub(crate) fn in_own_namespaces(test: &str, body: impl FnOnce()) -> Option<Output> {
+    let mut unshare = Command::new("unshare");
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        unshare.arg("--map-root-user");
+    }
+    unshare.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
+    in_child(test, unshare, body)
+}
+
+fn in_child(test: &str, mut command: Command, body: impl FnOnce()) -> Option<Output> {
     if std::env::var_os(CHILD).is_some_and(|child| child == test) {
         // SAFETY: takes numbers; no core files of aborts that are meant.
         unsafe {
@@ -17,6 +34,5 @@ pub(crate) fn in_own_process(test: &str, body: impl FnOnce()) -> Option<Output> 
         body();
         return None;
     }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    Some(child.args(["--exact", test, "--nocapture"]).env(CHILD, test).output().unwrap())
+    Some(command.args(["--exact", test, "--nocapture"]).env(CHILD, test).output().unwrap())
 }
