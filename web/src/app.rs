@@ -21,12 +21,33 @@ pub(crate) trait App {
 ///
 /// An `Err` becomes an empty 500 and is logged; or 413, 408 or 400 if the request's body was too large, too slow
 /// or malformed.
+///
+/// ```
+/// use sward::web::{Body, Request, Response, Server};
+///
+/// fn handler(request: Request<Body>) -> Result<Response<String>, std::num::ParseIntError> {
+///     let n: u64 = request.uri().path()[1..].parse()?;
+///     Ok(Response::new(format!("{}", n * n)))
+/// }
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// # let handle = server.handle();
+/// # sward::spawn(move || handle.stop());
+/// server.serve(handler)?;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait IntoAnswer: sealed::Sealed {
     /// The response, or what to log.
     ///
     /// # Errors
     ///
     /// The handler's, as text.
+    ///
+    /// ```
+    /// use sward::web::{IntoAnswer, Response};
+    /// assert!(Response::new("fine").into_answer().is_ok());
+    /// assert_eq!(Err::<Response<()>, _>("bad luck").into_answer().unwrap_err(), "bad luck");
+    /// ```
     fn into_answer(self) -> Result<Response<Reply>, String>;
 }
 

@@ -7,6 +7,21 @@ use sward_net::{Accept, TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::stream::{Peer, Stream};
 
 /// A listener that a web [`Server`](crate::Server) can be made of: `net::TcpListener` or `net::UnixListener`.
+///
+/// ```
+/// use sward::web::{Listen, Response, Server};
+///
+/// fn serve<L: Listen>(server: Server<L>) -> std::io::Result<()> {
+///     server.serve(|_| Response::new("hello"))
+/// }
+///
+/// let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+/// let server = Server::from(listener);
+/// # let handle = server.handle();
+/// # sward::spawn(move || handle.stop());
+/// serve(server)?;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait Listen: Accept + sealed::Open {}
 
 impl Listen for TcpListener {}

@@ -115,6 +115,17 @@ impl Drop for Pipe {
 }
 
 /// What the closure of [`Reply::from_writer`](crate::Reply::from_writer) writes to.
+///
+/// ```
+/// use std::io::Write;
+/// use sward::web::{Reply, Writer};
+///
+/// fn numbers(writer: &mut Writer) -> std::io::Result<()> {
+///     (0..1000).try_for_each(|n| writeln!(writer, "{n}"))
+/// }
+///
+/// let body = Reply::from_writer(numbers);
+/// ```
 pub struct Writer(Rc<Shared>);
 
 impl Write for Writer {

@@ -75,6 +75,12 @@ impl Server<TcpListener> {
     /// # Errors
     ///
     /// As [`TcpListener::bind`].
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?;
+    /// assert_ne!(server.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Server<TcpListener>> {
         TcpListener::bind(addr).map(Server::from)
     }
@@ -84,6 +90,12 @@ impl Server<TcpListener> {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?;
+    /// println!("listening on {}", server.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
@@ -121,26 +133,71 @@ macro_rules! settings {
 
 settings! {
     /// The most bytes of a request's head (64 KiB): more is answered with 431.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.max_head(16 * 1024);
+    /// # std::io::Result::Ok(())
+    /// ```
     max_head: usize => max_head = max_head;
     /// The most header fields of an HTTP/1 request (100): more are answered with 431.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.max_headers(50);
+    /// # std::io::Result::Ok(())
+    /// ```
     max_headers: usize => max_headers = Some(max_headers);
     /// The most bytes of a request's body (64 MiB). A longer one is answered with 413: at once if its length
     /// is announced, otherwise when the handler has read so much and returns an error.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.max_body(1024 * 1024);
+    /// # std::io::Result::Ok(())
+    /// ```
     max_body: u64 => max_body = max_body;
     /// How long a client may take for a request's head, from its first byte, and a new connection until its
     /// first request (30 seconds; `None`: no limit): answered with 408.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.head_timeout(Some(Duration::from_secs(5)));
+    /// # std::io::Result::Ok(())
+    /// ```
     head_timeout: Option<Duration> => head_timeout = head_timeout;
     /// How long a read of a request's body may wait for the client (30 seconds; `None`: no limit). A handler
     /// that then returns an error is answered with 408. Not for bodies polled as `http_body::Body`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.body_timeout(Some(Duration::from_secs(5)));
+    /// # std::io::Result::Ok(())
+    /// ```
     body_timeout: Option<Duration> => body_timeout = body_timeout;
     /// How long a handler may take until it returns its response (`None`, the default: no limit). It is
     /// interrupted as by [`timeout`](sward_runtime::timeout) and the client gets 503, or 408 if the handler was
     /// waiting for the rest of the request.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.request_timeout(Some(Duration::from_secs(60)));
+    /// # std::io::Result::Ok(())
+    /// ```
     request_timeout: Option<Duration> => request_timeout = request_timeout;
     /// How long a client may read nothing of an answer (60 seconds; `None`: no limit); then the connection is
     /// closed, and a greenlet that writes the answer gets an error.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.write_timeout(Some(Duration::from_secs(10)));
+    /// # std::io::Result::Ok(())
+    /// ```
     write_timeout: Option<Duration> => write_timeout = write_timeout;
     /// How long a connection may wait for its next request (75 seconds; `None`: no limit).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.keep_alive(Some(Duration::from_secs(15)));
+    /// # std::io::Result::Ok(())
+    /// ```
     keep_alive: Option<Duration> => keep_alive = keep_alive;
 }
 
@@ -165,6 +222,11 @@ impl<L: Listen> Server<L> {
     /// # Panics
     ///
     /// If `size` is zero.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.pool(10_000);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn pool(mut self, size: usize) -> Self {
         self.inner = self.inner.pool(size);
         self
@@ -172,6 +234,12 @@ impl<L: Listen> Server<L> {
 
     /// Stops at SIGTERM or SIGINT: stops accepting, closes idle connections, lets requests in flight run for
     /// at most `limit`, kills the rest, and lets `serve` return.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.stop_on_signal(Duration::from_secs(30));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stop_on_signal(mut self, limit: Duration) -> Self {
         self.inner = self.inner.stop_on_signal(limit);
         self
@@ -182,6 +250,17 @@ impl<L: Listen> Server<L> {
     ///
     /// In a request's handler `stop` would wait for itself: there, stop the server from a greenlet of its own
     /// (`sward::spawn(move || handle.stop())`).
+    ///
+    /// ```
+    /// use sward::web::{Response, Server};
+    ///
+    /// let server = Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// let serving = sward::spawn(move || server.serve(|_| Response::new("hello")));
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         self.inner.handle()
     }
@@ -192,6 +271,17 @@ impl<L: Listen> Server<L> {
     /// # Panics
     ///
     /// If `n` is zero.
+    ///
+    /// ```
+    /// use sward::web::{Response, Server};
+    ///
+    /// let server = Server::bind("127.0.0.1:0")?.threads(2);
+    /// let handle = server.handle();
+    /// let serving = sward::spawn(move || server.serve(|_| Response::new("hello")));
+    /// handle.stop();
+    /// serving.join().unwrap()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn threads(self, n: usize) -> ServerThreads<L> {
         ServerThreads { inner: self.inner.threads(n), settings: self.settings }
     }
@@ -205,6 +295,18 @@ impl<L: Listen> Server<L> {
     /// # Errors
     ///
     /// As [`net::Server::serve`](sward_net::Server::serve).
+    ///
+    /// ```no_run
+    /// use std::io::Read;
+    /// use sward::web::{Response, Server};
+    ///
+    /// Server::bind("127.0.0.1:8080")?.serve(|mut request| {
+    ///     let mut text = String::new();
+    ///     request.body_mut().read_to_string(&mut text)?; // blocks; an error becomes a 4xx or a 500
+    ///     std::io::Result::Ok(Response::new(text))
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn serve<F, A>(self, handler: F) -> io::Result<()>
     where
         F: Fn(Request<Body>) -> A + 'static,
@@ -286,6 +388,12 @@ impl ServerThreads<TcpListener> {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.threads(2);
+    /// println!("listening on {}", server.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
@@ -293,6 +401,12 @@ impl ServerThreads<TcpListener> {
 
 impl<L: Listen> ServerThreads<L> {
     /// As [`Server::handle`].
+    ///
+    /// ```
+    /// let server = sward::web::Server::bind("127.0.0.1:0")?.threads(2);
+    /// let handle = server.handle(); // may go to another thread
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         self.inner.handle()
     }
@@ -302,6 +416,12 @@ impl<L: Listen> ServerThreads<L> {
     /// # Errors
     ///
     /// As [`net::ServerThreads::serve`](sward_net::ServerThreads::serve).
+    ///
+    /// ```no_run
+    /// use sward::web::{Response, Server};
+    /// Server::bind("127.0.0.1:8080")?.threads(4).serve(|_| Response::new("hello"))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn serve<F, A>(self, handler: F) -> io::Result<()>
     where
         F: Fn(Request<Body>) -> A + Send + Sync + 'static,
@@ -319,6 +439,25 @@ impl<L: Listen> ServerThreads<L> {
     /// # Errors
     ///
     /// The same.
+    ///
+    /// ```no_run
+    /// # fn app() -> impl tower_service::Service<sward::web::Request<sward::web::Body>,
+    /// #     Response = sward::web::Response<String>, Error = std::io::Error> + Clone + Send + Sync { Service }
+    /// # #[derive(Clone)] struct Service;
+    /// # impl tower_service::Service<sward::web::Request<sward::web::Body>> for Service {
+    /// #     type Response = sward::web::Response<String>;
+    /// #     type Error = std::io::Error;
+    /// #     type Future = std::future::Ready<std::io::Result<Self::Response>>;
+    /// #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+    /// #         std::task::Poll::Ready(Ok(()))
+    /// #     }
+    /// #     fn call(&mut self, _: sward::web::Request<sward::web::Body>) -> Self::Future {
+    /// #         std::future::ready(Ok(sward::web::Response::new(String::new())))
+    /// #     }
+    /// # }
+    /// sward::web::Server::bind("127.0.0.1:8080")?.threads(4).serve_service(app())?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn serve_service<S, B>(self, service: S) -> io::Result<()>
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
