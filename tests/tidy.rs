@@ -26,6 +26,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("patch/benches/", "calls libc functions past the hooks"),
     ("examples/concurrent_download.rs", "patches, which is a promise to be made"),
     ("examples/c_library.rs", "patches, and calls a C library"),
+    ("web/examples/service/diesel.rs", "patches, which is a promise to be made"),
     ("web/examples/service/html.rs", "calls a C library"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),

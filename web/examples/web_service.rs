@@ -25,6 +25,9 @@ use sward::web::{Listen, Server};
 
 #[path = "service/accounts.rs"]
 mod accounts;
+#[cfg(feature = "diesel")]
+#[path = "service/diesel.rs"]
+mod diesel;
 #[path = "service/fetch.rs"]
 mod fetch;
 #[path = "service/html.rs"]
@@ -70,6 +73,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), F
     let accounts = match &options.postgres {
         Some(url) => match options.driver {
             Driver::TokioPostgres => Accounts::in_postgres(url, options.pool)?,
+            #[cfg(feature = "diesel")]
+            Driver::Diesel => Accounts::in_diesel(url, options.pool)?,
         },
         None => Accounts::in_sqlite()?,
     };

@@ -33,6 +33,8 @@ fn a_thousand_requests_share_a_pool_of_connections() {
     watched_for(Duration::from_secs(180), || {
         let database = Database::start(POOL + 20)?;
         crowd(&database.url, "tokio-postgres")?;
+        #[cfg(feature = "diesel")]
+        crowd(&database.url, "diesel")?;
         few(&database.local_url)
     });
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio_postgres::Client;
 
+#[cfg(feature = "diesel")]
+use super::diesel::Database;
 use super::postgres::Pool;
 
 /// Rows that `create` makes.
@@ -32,6 +34,9 @@ pub(crate) enum Accounts {
     Sqlite(Arc<Mutex<Connection>>),
     /// An asynchronous driver over green sockets.
     Postgres(Arc<Pool>),
+    /// A blocking driver over patched sockets.
+    #[cfg(feature = "diesel")]
+    Diesel(Arc<Database>),
 }
 
 impl Accounts {
@@ -43,6 +48,12 @@ impl Accounts {
     /// In PostgreSQL, through at most `size` connections.
     pub(crate) fn in_postgres(url: &str, size: usize) -> Result<Accounts, Failure> {
         Ok(Accounts::Postgres(Arc::new(Pool::new(url, size)?)))
+    }
+
+    /// In PostgreSQL, through at most `size` connections of libpq.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn in_diesel(url: &str, size: usize) -> Result<Accounts, Failure> {
+        Ok(Accounts::Diesel(Arc::new(Database::new(url, size)?)))
     }
 
     /// Makes the table and its rows.
@@ -59,6 +70,8 @@ impl Accounts {
         match self {
             Accounts::Sqlite(connection) => in_sqlite(connection, move |sqlite| sqlite.execute_batch(&script)),
             Accounts::Postgres(pool) => pool.with(|client| sward::block_on(client.batch_execute(&script))),
+            #[cfg(feature = "diesel")]
+            Accounts::Diesel(database) => database.execute(&script),
         }
     }
 
@@ -73,6 +86,8 @@ impl Accounts {
                 rows.collect()
             }),
             Accounts::Postgres(pool) => pool.with(select),
+            #[cfg(feature = "diesel")]
+            Accounts::Diesel(database) => database.all(),
         }
     }
 
@@ -85,6 +100,8 @@ impl Accounts {
                 sward::block_on(client.execute("SELECT pg_sleep($1)", &[&seconds]))?;
                 select(client)
             })),
+            #[cfg(feature = "diesel")]
+            Accounts::Diesel(database) => Some(database.sleep_then_all(seconds)),
         }
     }
 }

@@ -24,7 +24,7 @@ Usage: web_service [options]
   --threads N          hubs, one OS thread each  [1]
   --max-connections N  the most connections at a time on each hub
   --postgres URL       keep the accounts in PostgreSQL (host=... user=... or postgres://...), not in an embedded SQLite
-  --driver D           how to reach it  [tokio-postgres]
+  --driver D           how to reach it: tokio-postgres, or diesel (a build with the feature diesel)  [tokio-postgres]
   --pool N             PostgreSQL connections at most  [40]
   --create-data        make the table and its 50 rows first
   -h, --help           this text
@@ -36,6 +36,8 @@ SIGTERM and SIGINT stop it gracefully.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Driver {
     TokioPostgres,
+    #[cfg(feature = "diesel")]
+    Diesel,
 }
 
 /// The command line.
@@ -101,6 +103,10 @@ fn positive(text: &str) -> Result<usize, &'static str> {
 fn driver(name: &str) -> Result<Driver, &'static str> {
     match name {
         "tokio-postgres" => Ok(Driver::TokioPostgres),
-        _ => Err("the only driver is tokio-postgres"),
+        #[cfg(feature = "diesel")]
+        "diesel" => Ok(Driver::Diesel),
+        #[cfg(not(feature = "diesel"))]
+        "diesel" => Err("this program was built without the feature diesel"),
+        _ => Err("the drivers are tokio-postgres and diesel"),
     }
 }
