@@ -6,7 +6,7 @@
 //!                       socket's timeout
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -21,12 +21,14 @@ pub use crate::stdin::{Lines, Stdin, StdinLock, stdin};
 pub(crate) struct Socket<T: AsFd> {
     /// The descriptor and what the hub knows of it.
     source: Source<T>,
-    /// Shared by the clones that `try_clone` makes, as the kernel's options are.
-    options: Rc<Options>,
+    /// The options of a socket that was never cloned: at hand, and no memory of their own.
+    own: Options,
+    /// Those of one that was: its clones share them, as they share the kernel's.
+    shared: OnceCell<Rc<Options>>,
 }
 
 /// What can be set on a socket and is not in the kernel.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Options {
     /// The limit of each call that reads.
     read_timeout: Cell<Option<Duration>>,
@@ -42,16 +44,16 @@ impl<T: AsFd> Socket<T> {
     /// Wraps `io`, which is in non-blocking mode.
     #[inline]
     pub(crate) fn new(io: T) -> Socket<T> {
-        Socket { source: Source::new(io), options: Rc::default() }
+        Socket { source: Source::new(io), own: Options::default(), shared: OnceCell::new() }
     }
 
     /// Runs a call that reads until it is done, within the read timeout. Blocks the greenlet.
     #[inline]
     pub(crate) fn read<R>(&self, name: &'static str, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        if self.options.nonblocking.get() {
+        if self.options().nonblocking.get() {
             return call(self.get_ref());
         }
-        self.source.read_with(name, deadline(self.options.read_timeout.get()), call)
+        self.source.read_with(name, deadline(self.options().read_timeout.get()), call)
     }
 
     /// As `read`, for a stream of bytes and a buffer of `len`. Less than that means that the kernel
@@ -89,10 +91,10 @@ impl<T: AsFd> Socket<T> {
     /// Runs a call that writes until it is done, within the write timeout. Blocks the greenlet.
     #[inline]
     pub(crate) fn write<R>(&self, name: &'static str, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        if self.options.nonblocking.get() {
+        if self.options().nonblocking.get() {
             return call(self.get_ref());
         }
-        self.source.write_with(name, deadline(self.options.write_timeout.get()), call)
+        self.source.write_with(name, deadline(self.options().write_timeout.get()), call)
     }
 
     /// As `write`, for a stream of bytes. Less than `len` means that the kernel's buffer is full.
@@ -126,48 +128,55 @@ impl<T: AsFd> Socket<T> {
 
     /// Wraps a second handle of the same socket.
     pub(crate) fn clone_as(&self, io: T) -> Socket<T> {
-        Socket { source: Source::new(io), options: self.options.clone() }
+        let shared = self.shared.get_or_init(|| Rc::new(self.own.clone())).clone();
+        Socket { source: Source::new(io), own: Options::default(), shared: shared.into() }
+    }
+
+    /// The options in force.
+    #[inline]
+    fn options(&self) -> &Options {
+        self.shared.get().map_or(&self.own, |shared| shared)
     }
 
     /// Whether the user has switched to non-blocking mode.
     pub(crate) fn nonblocking(&self) -> bool {
-        self.options.nonblocking.get()
+        self.options().nonblocking.get()
     }
 
     /// Switches the user's non-blocking mode; the descriptor itself always is.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
-        self.options.nonblocking.set(nonblocking);
+        self.options().nonblocking.set(nonblocking);
     }
 
     /// Records that a datagram socket was shut down for reading.
     pub(crate) fn close_for_reading(&self) {
-        self.options.closed_for_reading.set(true);
+        self.options().closed_for_reading.set(true);
     }
 
     /// Whether that was recorded.
     pub(crate) fn is_closed_for_reading(&self) -> bool {
-        self.options.closed_for_reading.get()
+        self.options().closed_for_reading.get()
     }
 
     /// The limit of each call that reads.
     pub(crate) fn read_timeout(&self) -> Option<Duration> {
-        self.options.read_timeout.get()
+        self.options().read_timeout.get()
     }
 
     /// Sets the limit of each call that reads; as in std, zero is an error.
     pub(crate) fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.options.read_timeout.set(checked(limit)?);
+        self.options().read_timeout.set(checked(limit)?);
         Ok(())
     }
 
     /// The limit of each call that writes.
     pub(crate) fn write_timeout(&self) -> Option<Duration> {
-        self.options.write_timeout.get()
+        self.options().write_timeout.get()
     }
 
     /// Sets the limit of each call that writes; as in std, zero is an error.
     pub(crate) fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.options.write_timeout.set(checked(limit)?);
+        self.options().write_timeout.set(checked(limit)?);
         Ok(())
     }
 

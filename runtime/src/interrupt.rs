@@ -64,7 +64,8 @@ struct Expiry {
     expired: bool,
 }
 
-/// The interrupts of one greenlet.
+/// The interrupts of one greenlet. In this order: see `Slot`.
+#[repr(C)]
 pub(crate) struct Interrupts {
     /// Whether an interrupt is there that the next blocking call raises. Derived from the others;
     /// the one thing that the hot path looks at.

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, coarse_tick};
+use crate::greenlet::prefetch;
 use crate::identity::Spares;
 use crate::reactor::Reactor;
 use crate::remote::{Message, Remote};
@@ -270,6 +271,14 @@ impl Hub {
         Some(slot)
     }
 
+    /// Fetches the memory of the greenlet that runs next: called before a system call, which takes longer than that.
+    #[inline]
+    pub(crate) fn prefetch_next(&self) {
+        if let Some(slot) = self.head.get() {
+            prefetch(slot);
+        }
+    }
+
     /// Whether any greenlet is ready.
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
@@ -284,7 +293,7 @@ impl Hub {
         if slot.is_root() {
             self.run_until_root_is_ready()
         } else {
-            slot.greenlet.suspend();
+            slot.greenlet.suspend(&slot.frame);
             Ok(())
         }
     }

@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use crate::hub::{self, hub};
 use crate::park::can_park;
+use crate::scheduler::Hub;
 use crate::wait_queue::{WaitQueue, Waited};
 
 /// I/O calls in a row that may succeed at once before the greenlet lets others run.
@@ -41,8 +42,8 @@ pub enum Direction {
     Write,
 }
 
-/// The state of one direction.
-struct Side {
+/// What is known of one direction: bytes, so that both directions' lie in one cache line.
+struct State {
     /// Whether the next call may succeed.
     ready: Cell<bool>,
     /// Whether an event came that no `wait_readable` has returned for.
@@ -52,74 +53,108 @@ struct Side {
     hung_up: Cell<bool>,
     /// Whether a greenlet has the turn.
     taken: Cell<bool>,
-    /// Greenlets that wait for the turn.
-    turns: WaitQueue,
+    /// False: nobody is in `Waiters::turns`.
+    queued: Cell<bool>,
+    /// False: nobody is in `Waiters::events`, and there is no `Waiters::waker`.
+    watched: Cell<bool>,
+}
+
+/// Who waits in one direction.
+struct Waiters {
     /// Greenlets that wait for an event: the one that has the turn, and callers of `wait_readable`.
     events: WaitQueue,
+    /// Greenlets that wait for the turn.
+    turns: WaitQueue,
     /// The future that waits for an event, the last one that was polled.
     waker: Cell<Option<Waker>>,
 }
 
-impl Side {
-    /// A direction that was not tried yet.
-    fn new() -> Side {
-        Side {
-            ready: Cell::new(true),
-            news: Cell::new(true),
-            hung_up: Cell::new(false),
-            taken: Cell::new(false),
-            turns: WaitQueue::new(),
-            events: WaitQueue::new(),
-            waker: Cell::new(None),
-        }
-    }
+/// One direction.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    /// What is known of it.
+    state: &'a State,
+    /// Who waits in it.
+    waiters: &'a Waiters,
+}
 
+impl Side<'_> {
     /// An event came. The waker returned is to be called once the reactor is not borrowed any more.
     #[must_use]
-    fn wake(&self, hung_up: bool) -> Option<Waker> {
-        self.ready.set(true);
-        self.news.set(true);
-        self.hung_up.set(self.hung_up.get() | hung_up);
-        self.events.wake_all();
-        self.waker.take()
+    #[inline]
+    fn wake(self, hung_up: bool) -> Option<Waker> {
+        self.state.ready.set(true);
+        self.state.news.set(true);
+        self.state.hung_up.set(self.state.hung_up.get() | hung_up);
+        if !self.state.watched.replace(false) {
+            return None;
+        }
+        self.waiters.events.wake_all();
+        self.waiters.waker.take()
+    }
+
+    /// Waits for an event. Blocks the greenlet.
+    // Inlined: a frame of its own is one or two cache lines more for each greenlet that waits.
+    #[inline(always)]
+    fn wait(self, name: &'static str, deadline: Option<Instant>) -> Waited<()> {
+        self.state.watched.set(true);
+        self.waiters.events.wait(name, (), deadline)
     }
 
     /// Leaves a future's waker here.
-    fn set_waker(&self, waker: &Waker) {
-        let kept = match self.waker.take() {
+    fn set_waker(self, waker: &Waker) {
+        let kept = match self.waiters.waker.take() {
             Some(old) if old.will_wake(waker) => old,
             _ => waker.clone(),
         };
-        self.waker.set(Some(kept));
+        self.waiters.waker.set(Some(kept));
+        self.state.watched.set(true);
     }
 }
 
 /// What is known of a source's two directions; the reactor writes it.
 pub(crate) struct Readiness {
-    /// Reading.
-    read: Side,
-    /// Writing.
-    write: Side,
+    /// What is known of reading and of writing.
+    states: [State; 2],
+    /// Who waits to read and who waits to write.
+    waiters: [Waiters; 2],
 }
 
 impl Readiness {
-    /// The state of `direction`.
-    fn side(&self, direction: Direction) -> &Side {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
+    /// Neither direction was tried yet.
+    fn new() -> Readiness {
+        let state = || State {
+            ready: Cell::new(true),
+            news: Cell::new(true),
+            hung_up: Cell::new(false),
+            taken: Cell::new(false),
+            queued: Cell::new(false),
+            watched: Cell::new(false),
+        };
+        let waiters = || Waiters { events: WaitQueue::new(), turns: WaitQueue::new(), waker: Cell::new(None) };
+        Readiness { states: [state(), state()], waiters: [waiters(), waiters()] }
+    }
+
+    /// One direction.
+    #[inline]
+    fn side(&self, direction: Direction) -> Side<'_> {
+        let at = direction as usize;
+        Side { state: &self.states[at], waiters: &self.waiters[at] }
     }
 
     /// Takes an event of the poller. Wakes greenlets, which only queues them (invariant 2), and adds
     /// the wakers of futures to `woken`.
+    #[inline]
     pub(crate) fn on_event(&self, event: &mio::event::Event, woken: &mut VecDeque<Waker>) {
         let error = event.is_error();
-        if error || event.is_readable() || event.is_read_closed() {
-            woken.extend(self.read.wake(error || event.is_read_closed()));
-        }
-        if error || event.is_writable() || event.is_write_closed() {
-            woken.extend(self.write.wake(error || event.is_write_closed()));
+        let closed = [event.is_read_closed(), event.is_write_closed()];
+        let ready = [event.is_readable(), event.is_writable()];
+        for (at, direction) in [Direction::Read, Direction::Write].into_iter().enumerate() {
+            if (error || ready[at] || closed[at])
+                && let Some(waker) = self.side(direction).wake(error || closed[at])
+            {
+                woken.push_back(waker);
+            }
         }
     }
 }
@@ -145,11 +180,18 @@ struct Registration {
 
 impl Registration {
     /// Registers unless that is done.
+    #[inline]
     fn ensure(&self) -> io::Result<()> {
         let hub = hub();
-        if self.place.get().is_some_and(|place| place.hub == hub.serial) {
-            return Ok(());
+        match self.place.get() {
+            Some(place) if place.hub == hub.serial => Ok(()),
+            _ => self.register(hub),
         }
+    }
+
+    /// Registers with this thread's hub.
+    #[cold]
+    fn register(&self, hub: &'static Hub) -> io::Result<()> {
         let mut reactor = hub.reactor.borrow_mut();
         let reactor = match &mut *reactor {
             Some(reactor) => reactor,
@@ -169,9 +211,9 @@ impl Drop for Registration {
         {
             reactor.deregister(self.fd, place.key);
         }
-        for side in [&self.readiness.read, &self.readiness.write] {
+        for side in [Direction::Read, Direction::Write].map(|direction| self.readiness.side(direction)) {
             let waker = side.wake(true);
-            side.turns.wake_all();
+            side.waiters.turns.wake_all();
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -212,11 +254,8 @@ impl<T: AsFd> Source<T> {
     /// Wraps `io`, which must be in non-blocking mode. Makes no system call: the descriptor is
     /// registered when a call on it would block for the first time.
     pub fn new(io: T) -> Source<T> {
-        let registration = Registration {
-            fd: io.as_fd().as_raw_fd(),
-            readiness: Rc::new(Readiness { read: Side::new(), write: Side::new() }),
-            place: Cell::new(None),
-        };
+        let registration =
+            Registration { fd: io.as_fd().as_raw_fd(), readiness: Rc::new(Readiness::new()), place: Cell::new(None) };
         Source { registration, io }
     }
 
@@ -319,7 +358,7 @@ impl<T: AsFd> Source<T> {
         mut call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let side = self.registration.readiness.side(direction);
-        if side.ready.get()
+        if side.state.ready.get()
             && let Some(result) = attempt(side, || call(&self.io))
         {
             return Poll::Ready(result);
@@ -335,8 +374,8 @@ impl<T: AsFd> Source<T> {
     #[inline]
     pub fn used_up(&self, direction: Direction) {
         let side = self.registration.readiness.side(direction);
-        if !side.hung_up.get() && self.registration.place.get().is_some() {
-            side.ready.set(false);
+        if !side.state.hung_up.get() && self.registration.place.get().is_some() {
+            side.state.ready.set(false);
         }
     }
 
@@ -350,13 +389,13 @@ impl<T: AsFd> Source<T> {
     ) -> io::Result<R> {
         count_call();
         let side = self.registration.readiness.side(direction);
-        let _turn = if side.taken.get() {
+        let _turn = if side.state.taken.get() {
             if !can_park() {
                 return self.block_thread(direction, deadline, call);
             }
             Turn::wait(side, name, deadline)?
         } else {
-            if side.ready.get()
+            if side.state.ready.get()
                 && let Some(result) = attempt(side, || call(&self.io))
             {
                 return result;
@@ -366,16 +405,17 @@ impl<T: AsFd> Source<T> {
             }
             Turn::take(side)
         };
-        let mut may_succeed = side.ready.get();
+        let mut may_succeed = side.state.ready.get();
         loop {
             if may_succeed && let Some(result) = attempt(side, || call(&self.io)) {
                 return result;
             }
             self.registration.ensure()?;
-            if let Waited::TimedOut(()) = side.events.wait(name, (), deadline) {
+            if let Waited::TimedOut(()) = side.wait(name, deadline) {
                 // Data that came in the same turn beats the timeout.
                 return attempt(side, || call(&self.io)).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
             }
+            hub().prefetch_next();
             may_succeed = true;
         }
     }
@@ -387,12 +427,12 @@ impl<T: AsFd> Source<T> {
         }
         self.registration.ensure()?;
         let side = self.registration.readiness.side(direction);
-        if !side.news.replace(false)
-            && let Waited::TimedOut(()) = side.events.wait(name, (), deadline)
+        if !side.state.news.replace(false)
+            && let Waited::TimedOut(()) = side.wait(name, deadline)
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        side.news.set(false);
+        side.state.news.set(false);
         Ok(())
     }
 
@@ -425,11 +465,11 @@ impl<T: AsFd> RefUnwindSafe for Source<T> {}
 
 /// Makes the call; `None`, and the direction is not ready, if it would block.
 #[inline]
-fn attempt<R>(side: &Side, mut call: impl FnMut() -> io::Result<R>) -> Option<io::Result<R>> {
+fn attempt<R>(side: Side<'_>, mut call: impl FnMut() -> io::Result<R>) -> Option<io::Result<R>> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                side.ready.set(false);
+                side.state.ready.set(false);
                 return None;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -469,18 +509,20 @@ fn poll_thread(io: &impl AsFd, direction: Direction, deadline: Option<Instant>) 
 }
 
 /// The right to wait for events in one direction; passed on when dropped.
-struct Turn<'a>(&'a Side);
+struct Turn<'a>(Side<'a>);
 
 impl<'a> Turn<'a> {
     /// Takes the turn that nobody has.
-    fn take(side: &'a Side) -> Turn<'a> {
-        side.taken.set(true);
+    #[inline]
+    fn take(side: Side<'a>) -> Turn<'a> {
+        side.state.taken.set(true);
         Turn(side)
     }
 
     /// Waits for the turn.
-    fn wait(side: &'a Side, name: &'static str, deadline: Option<Instant>) -> io::Result<Turn<'a>> {
-        match side.turns.wait(name, (), deadline) {
+    fn wait(side: Side<'a>, name: &'static str, deadline: Option<Instant>) -> io::Result<Turn<'a>> {
+        side.state.queued.set(true);
+        match side.waiters.turns.wait(name, (), deadline) {
             Waited::Woken(()) => Ok(Turn(side)),
             Waited::TimedOut(()) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -488,10 +530,13 @@ impl<'a> Turn<'a> {
 }
 
 impl Drop for Turn<'_> {
+    #[inline]
     fn drop(&mut self) {
+        let Side { state, waiters } = self.0;
         // Handed over: `taken` stays true if somebody waits.
-        if !self.0.turns.wake_one() {
-            self.0.taken.set(false);
+        if !state.queued.get() || !waiters.turns.wake_one() {
+            state.queued.set(false);
+            state.taken.set(false);
         }
     }
 }
