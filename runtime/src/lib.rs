@@ -76,6 +76,7 @@ pub mod lowlevel {
     pub use crate::park::{Unparker, Wake, can_park, park};
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::{Direction, Source};
+    pub use crate::spawn::spawn_now;
     pub use crate::threads::ThreadPool;
     pub use crate::wait_any::sealed;
     pub use crate::wait_queue::{WaitQueue, Waited};

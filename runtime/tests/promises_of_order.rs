@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use support::{Log, SHORT, watchdog};
-use sward::lowlevel::{Unparker, WaitQueue, Waited, Wake, park};
+use sward::lowlevel::{Killer, Unparker, WaitQueue, Waited, Wake, park, spawn_now};
 
 #[test]
 fn spawn_never_runs_the_greenlet_before_the_caller_blocks() {
@@ -61,6 +61,47 @@ fn greenlets_spawned_by_a_greenlet_run_after_those_that_were_ready() {
     one.join().unwrap();
     sward::yield_now();
     assert_eq!(log.take(), "parent sibling child");
+}
+
+#[test]
+fn spawn_now_runs_the_greenlet_until_it_blocks_and_then_the_caller() {
+    let _watchdog = watchdog();
+    let log = Log::new();
+    let (first, second) = (log.clone(), log.clone());
+    let ready = sward::spawn(move || first.add("ready"));
+    let caller = sward::spawn(move || {
+        let (inner, innermost) = (second.clone(), second.clone());
+        let blocked = spawn_now(move || {
+            inner.add("started");
+            spawn_now(move || innermost.add("nested")).unwrap();
+            sward::yield_now();
+            inner.add("went on");
+        });
+        second.add("caller");
+        assert!(!blocked.as_ref().unwrap().is_finished());
+        blocked.unwrap().join().unwrap();
+        second.add("joined");
+    });
+    let last = log.clone();
+    spawn_now(move || last.add("now")).unwrap();
+    sward::join_all([ready, caller]);
+    assert_eq!(log.take(), "now ready started nested caller went on joined");
+}
+
+#[test]
+fn spawn_now_raises_no_interrupt_of_the_caller() {
+    let _watchdog = watchdog();
+    let (went_on, theirs) = (support::Flag::new(), Rc::new(Cell::new(None::<Killer>)));
+    let (flag, killer) = (went_on.clone(), theirs.clone());
+    let victim = sward::spawn(move || {
+        spawn_now(move || killer.get().unwrap().kill()).unwrap().join().unwrap();
+        flag.raise();
+        sward::yield_now();
+        unreachable!("killed at its next blocking call");
+    });
+    theirs.set(Some(Killer::of(&victim)));
+    assert!(victim.join().unwrap_err().is_killed());
+    assert!(went_on.is_raised());
 }
 
 #[test]
