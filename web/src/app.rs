@@ -1,5 +1,6 @@
 //! What answers requests: a closure that blocks, or a tower service.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::poll_fn;
 
@@ -10,10 +11,21 @@ use tower_service::Service;
 use crate::body::Body;
 use crate::reply::{BoxError, Reply};
 
+/// A request where it waits to be answered: large, so it is moved from there to the handler and nowhere else.
+pub(crate) struct Waiting<'a>(pub(crate) &'a RefCell<Option<Request<Body>>>);
+
+impl Waiting<'_> {
+    /// The request.
+    #[inline(always)]
+    fn take(self) -> Request<Body> {
+        self.0.take().expect("a request is answered once")
+    }
+}
+
 /// An application, whatever it is made of. Runs in the request's greenlet and may block.
 pub(crate) trait App {
-    /// Answers a request; an error becomes a 500 and is logged.
-    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String>;
+    /// Answers the request; an error becomes a 500 and is logged.
+    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String>;
 }
 
 /// What a handler may return: a `Response` of anything that converts into a [`Reply`], or a `Result` of that
@@ -84,8 +96,8 @@ where
     F: Fn(Request<Body>) -> A,
     A: IntoAnswer,
 {
-    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String> {
-        self.0(request).into_answer()
+    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String> {
+        self.0(request.take()).into_answer()
     }
 }
 
@@ -100,7 +112,8 @@ where
     B::Data: Buf,
     B::Error: Into<BoxError>,
 {
-    fn answer(&self, request: Request<Body>) -> Result<Response<Reply>, String> {
+    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String> {
+        let request = request.take();
         let mut service = self.0.clone();
         let response = sward_runtime::block_on(async move {
             poll_fn(|context| service.poll_ready(context)).await?;

@@ -15,7 +15,9 @@ use hyper::body::Incoming;
 
 use crate::stream::Peer;
 
-/// The client sends too much. (0: nothing went wrong.)
+/// Nothing went wrong.
+const FINE: u8 = 0;
+/// The client sends too much.
 const TOO_LARGE: u8 = 1;
 /// The client took too long.
 const TOO_SLOW: u8 = 2;
@@ -23,6 +25,8 @@ const TOO_SLOW: u8 = 2;
 const UNREAD: u8 = 3;
 /// What came is no body, or not all of one.
 const MALFORMED: u8 = 4;
+/// The handler waits for the client.
+const WAITING: u8 = 5;
 
 /// The body of a request: read it with [`io::Read`], or poll it as an [`http_body::Body`].
 ///
@@ -75,9 +79,19 @@ impl Fate {
         }
     }
 
+    /// Whether the handler, when it was interrupted, waited for the client.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == WAITING
+    }
+
+    /// Replaces one state by another, unless it is in a third one.
+    fn change(&self, from: u8, to: u8) {
+        _ = self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Whether the client may be sending what nobody reads.
     pub(crate) fn is_unread(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.0.load(Ordering::Relaxed) != FINE
     }
 }
 
@@ -151,7 +165,14 @@ impl Body {
 
     /// The next frame, within the limit.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let frame = match ready!(http_body::Body::poll_frame(Pin::new(&mut self.incoming), context)) {
+        let polled = http_body::Body::poll_frame(Pin::new(&mut self.incoming), context);
+        if let Some(fate) = &self.fate {
+            match &polled {
+                Poll::Pending => fate.change(FINE, WAITING),
+                Poll::Ready(_) => fate.change(WAITING, FINE),
+            }
+        }
+        let frame = match ready!(polled) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -231,7 +252,7 @@ impl Drop for Body {
         if let Some(fate) = &self.fate
             && !self.incoming.is_end_stream()
         {
-            _ = fate.0.compare_exchange(0, UNREAD, Ordering::Relaxed, Ordering::Relaxed);
+            fate.change(FINE, UNREAD);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::exchange::Exchanges;
 use crate::shared::Shared;
 use crate::site::Site;
 use crate::stream::{Peer, Stream};
-use crate::upgrade::Upgraded;
+use crate::upgrade::{UpgradeTo, Upgraded};
 use crate::wire::{Dialect, HyperIo, Wire};
 
 /// How long a closed connection takes what the client is still sending, so that the client reads the
@@ -28,8 +28,8 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 
 /// Handles a connection. Blocks the greenlet until it is closed and its requests have ended.
 pub(crate) fn handle(stream: Stream, peer: Peer, site: &Rc<Site>) {
-    let shared = Shared::new(site, peer);
-    let _entry = site.enter();
+    let entry = site.enter();
+    let shared = Shared::new(site, peer, entry.place());
     let _requests = KillRequests(&shared);
     serve(stream, &shared);
     shared.wait_for_greenlets();
@@ -52,7 +52,10 @@ fn serve(stream: Stream, shared: &Rc<Shared>) {
     let Some(stream) = encrypt(stream, &driver, shared) else { return };
     let wire = Wire::new(stream);
     // A connection on which nothing has come is closed without a word.
-    let dialect = match driver.until(shared.settings.head_timeout, |context| wire.poll_dialect(context)) {
+    let dialect = match driver.until(shared.settings.head_timeout, |_| {
+        let theirs = wire.clone();
+        driver.elsewhere(move |context| theirs.poll_dialect(context)).unwrap_or(Poll::Pending)
+    }) {
         Some(Ok(Some(dialect))) => dialect,
         Some(Ok(None)) => return,
         Some(Err(error)) => return log::debug!(target: "sward_web", "{}: {error}", shared.peer),
@@ -60,16 +63,17 @@ fn serve(stream: Stream, shared: &Rc<Shared>) {
     };
     let end = match dialect {
         Dialect::Http1 => {
-            let mut engine = Http1(http1_builder(shared).serve_connection(io(&wire), Exchanges(shared.clone())));
-            let end = driver.run(&mut engine, &wire);
+            let Some(engine) = make(Http1::new, &driver, &wire, shared) else { return };
+            let end = driver.run(&engine, &wire);
             if let (End::Done(Ok(())), Some(upgrade)) = (&end, shared.upgrade.take()) {
-                let rest = engine.0.into_parts().read_buf;
-                _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
-                return upgrade(Upgraded::new(wire, rest));
+                return leave_http(engine, wire, &driver, shared, upgrade);
             }
             end
         }
-        Dialect::Http2 => driver.run(&mut Http2::new(&wire, shared), &wire),
+        Dialect::Http2 => {
+            let Some(engine) = make(Http2::new, &driver, &wire, shared) else { return };
+            driver.run(&engine, &wire)
+        }
     };
     close(&driver, &wire, shared, end);
 }
@@ -90,6 +94,27 @@ fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
             None
         }
     }
+}
+
+/// Hands the stream over.
+// Not inlined: connections that stay with HTTP need no stack for it.
+#[inline(never)]
+fn leave_http(engine: Rc<RefCell<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
+    let engine = Rc::into_inner(engine).expect("the greenlets that polled it have ended").into_inner();
+    let rest = engine.0.into_parts().read_buf;
+    _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
+    upgrade(Upgraded::new(wire, rest));
+}
+
+/// Makes hyper's side where it is polled as well: that needs more stack than anything here.
+fn make<E: Engine + 'static>(
+    new: fn(&Rc<Wire>, &Rc<Shared>) -> E,
+    driver: &Driver,
+    wire: &Rc<Wire>,
+    shared: &Rc<Shared>,
+) -> Option<Rc<RefCell<E>>> {
+    let (wire, shared) = (wire.clone(), shared.clone());
+    driver.elsewhere(move |_| Rc::new(RefCell::new(new(&wire, &shared))))
 }
 
 /// hyper's end of the wire.
@@ -129,16 +154,18 @@ fn time_out(driver: &Driver, wire: &Wire) {
 /// HTTP/1.
 struct Http1(http1::Connection<HyperIo, Exchanges>);
 
-/// hyper's settings for it.
-fn http1_builder(shared: &Shared) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    let settings = &shared.settings;
-    // A client may send its request and close its side, as `nc -N` does.
-    builder.half_close(true).max_header_size(settings.max_head);
-    if let Some(max) = settings.max_headers {
-        builder.max_headers(max);
+impl Http1 {
+    /// On a connection whose first bytes did not say HTTP/2.
+    fn new(wire: &Rc<Wire>, shared: &Rc<Shared>) -> Http1 {
+        let mut builder = http1::Builder::new();
+        let settings = &shared.settings;
+        // A client may send its request and close its side, as `nc -N` does.
+        builder.half_close(true).max_header_size(settings.max_head);
+        if let Some(max) = settings.max_headers {
+            builder.max_headers(max);
+        }
+        Http1(builder.serve_connection(io(wire), Exchanges(shared.clone())))
     }
-    builder
 }
 
 impl Engine for Http1 {

@@ -1,20 +1,22 @@
 //! Polls one connection in its greenlet, and keeps its times.
 //!
 //! ```text
-//!   loop:  poll hyper ──▶ answers written? a request just spawned? let it run first (pipelining)
+//!   loop:  poll hyper ──▶ answers written? a greenlet just spawned? let it run first: one write for both
 //!          flush      ──▶ one write for all that hyper has said
 //!          park       ──▶ until woken, until the server stops, or until a time limit has passed
 //! ```
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use sward_runtime::lowlevel::{RemoteUnparker, park};
+use sward_runtime::lowlevel::{RemoteUnparker, park, spawn_now};
 use sward_runtime::yield_now;
 
 use crate::shared::{Phase, Shared};
@@ -119,47 +121,88 @@ impl Driver {
     }
 
     /// Runs a connection to its end. Blocks the greenlet.
-    pub(crate) fn run(&self, engine: &mut dyn Engine, wire: &Wire) -> End {
+    pub(crate) fn run<E: Engine + 'static>(&self, engine: &Rc<RefCell<E>>, wire: &Wire) -> End {
+        let has_heads = engine.borrow().has_heads();
         let mut closing: Option<Instant> = None;
         loop {
             self.signal.woken.store(false, Ordering::Relaxed);
-            let context = &mut Context::from_waker(&self.waker);
             let (received, phase) = (wire.received(), self.shared.phase.get());
-            if let Poll::Ready(result) = engine.poll(context) {
+            if let Poll::Ready(result) = self.turn(engine) {
                 return End::Done(result);
             }
             if let (Phase::Idle(_), Phase::Idle(_)) = (phase, self.shared.phase.get())
-                && engine.has_heads()
+                && has_heads
                 && wire.received() > received
             {
                 self.shared.phase.set(Phase::Head(Instant::now()));
             }
-            // The next request of a pipeline may be answered at once: then both answers are one write.
+            // A stream may be answered, or a body begun, at once: then all of that is one write.
             if self.shared.spawned.take() && wire.has_output() {
                 yield_now();
                 if self.is_woken() {
                     continue;
                 }
             }
-            if let Poll::Ready(Err(error)) = wire.poll_flush(context) {
+            if let Poll::Ready(Err(error)) = wire.poll_flush(&mut Context::from_waker(&self.waker)) {
                 return End::Broken(error);
             }
+            if self.is_woken() {
+                // hyper stops now and then while a client sends without end, so that others have their turn.
+                yield_now();
+            }
+            let mut waited = false;
             while !self.is_woken() {
                 if self.shared.is_stopping() && closing.is_none() {
                     closing = Some(Instant::now());
-                    engine.close();
+                    engine.borrow_mut().close();
                     break;
                 }
-                match self.check_times(wire, closing) {
-                    Ok(deadline) => _ = park(deadline),
-                    Err(Late::End(end)) => return end,
-                    Err(Late::Close) => {
-                        closing = Some(Instant::now());
-                        engine.close();
-                        break;
+                let mut deadline = None;
+                if let Some((at, late)) = self.next_limit(wire, closing) {
+                    if waited && at <= Instant::now() {
+                        match late {
+                            Late::End(end) => return end,
+                            Late::Close => {
+                                closing = Some(Instant::now());
+                                engine.borrow_mut().close();
+                                break;
+                            }
+                        }
                     }
+                    deadline = self.shared.remind(at);
                 }
+                park(deadline);
+                waited = true;
             }
+        }
+    }
+
+    /// Polls hyper.
+    fn turn<E: Engine + 'static>(&self, engine: &Rc<RefCell<E>>) -> Poll<Result<(), hyper::Error>> {
+        let theirs = engine.clone();
+        // Killed, it leaves nothing, and so is the connection.
+        self.elsewhere(move |context| theirs.borrow_mut().poll(context)).unwrap_or(Poll::Ready(Ok(())))
+    }
+
+    /// Runs `f` in a greenlet that has nearly always ended when `spawn_now` returns. What blocks it is a body of
+    /// the user's that blocks when it is polled. None if it was killed.
+    pub(crate) fn elsewhere<R: 'static>(&self, f: impl FnOnce(&mut Context<'_>) -> R + 'static) -> Option<R> {
+        let waker = self.waker.clone();
+        let greenlet = spawn_now(move || f(&mut Context::from_waker(&waker))).unwrap_or_else(|error| {
+            // As a server without a stack for the connection does.
+            panic!("no greenlet for a connection's turn: {error}")
+        });
+        if !greenlet.is_finished() {
+            let place = self.shared.enlist(&greenlet);
+            greenlet.wait();
+            self.shared.leave(place);
+        }
+        match greenlet.join() {
+            Ok(result) => Some(result),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => None,
+            },
         }
     }
 
@@ -168,29 +211,27 @@ impl Driver {
         self.signal.woken.load(Ordering::Acquire)
     }
 
-    /// When to look again, unless a limit has passed.
-    fn check_times(&self, wire: &Wire, closing: Option<Instant>) -> Result<Option<Instant>, Late> {
+    /// The limit that passes first, and what is then to be done.
+    fn next_limit(&self, wire: &Wire, closing: Option<Instant>) -> Option<(Instant, Late)> {
         let settings = &self.shared.settings;
-        let limits = [
-            match self.shared.phase.get() {
-                Phase::Head(since) => after(since, settings.head_timeout).map(|at| (at, Late::End(End::HeadTimedOut))),
-                Phase::Busy => None,
-                Phase::Idle(since) => match closing {
-                    None => after(since, settings.keep_alive).map(|at| (at, Late::Close)),
-                    Some(begun) => {
-                        let at = after(begun.max(since), Some(CLOSING));
-                        at.map(|at| (at, Late::End(End::TimedOut("does not close its idle connection"))))
-                    }
-                },
+        let limit = match self.shared.phase.get() {
+            Phase::Head(since) => after(since, settings.head_timeout).map(|at| (at, Late::End(End::HeadTimedOut))),
+            Phase::Busy => None,
+            Phase::Idle(since) => match closing {
+                None => after(since, settings.keep_alive).map(|at| (at, Late::Close)),
+                Some(begun) => {
+                    let at = after(begun.max(since), Some(CLOSING));
+                    at.map(|at| (at, Late::End(End::TimedOut("does not close its idle connection"))))
+                }
             },
-            wire.stalled_since()
-                .and_then(|since| after(since, settings.write_timeout))
-                .map(|at| (at, Late::End(End::TimedOut("does not read its answer")))),
-        ];
-        let Some((deadline, late)) = limits.into_iter().flatten().min_by_key(|(at, _)| *at) else {
-            return Ok(None);
         };
-        if deadline <= Instant::now() { Err(late) } else { Ok(Some(deadline)) }
+        let Some(stalled) = wire.stalled_since().and_then(|since| after(since, settings.write_timeout)) else {
+            return limit;
+        };
+        match limit {
+            Some((at, late)) if at <= stalled => Some((at, late)),
+            _ => Some((stalled, Late::End(End::TimedOut("does not read its answer")))),
+        }
     }
 }
 

@@ -5,13 +5,18 @@
 //!   the connection's greenlet                       the request's greenlet
 //!   hyper ── Exchanges::call ── spawn ────────────▶ app.answer(request)   blocks as it likes
 //!     │                                               │
-//!     └── polls Answer ◀── waker ── slot ◀────────────┘ (also if it panics or is killed)
+//!     └── polls Answer ◀── waker ── exchange ◀────────┘ (also if it panics or is killed)
 //!          └─▶ hyper polls Outgoing, the body; its end, or its drop, ends the exchange
 //! ```
+//!
+//! Most handlers do not block. Under HTTP/1 the request's greenlet runs at once (`spawn_now`), so that the answer
+//! is there when hyper asks for it, the answers of a pipeline become one write, and all of this happens on the stack
+//! and in the memory that the request before has warmed.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,12 +26,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use sward_runtime::{Greenlet, yield_now};
+use sward_runtime::Greenlet;
+use sward_runtime::lowlevel::spawn_now;
 
 use crate::access_log;
+use crate::app::Waiting;
 use crate::body::{Body, Fate};
 use crate::reply::{BoxError, Reply};
-use crate::shared::Shared;
+use crate::shared::{Place, Shared};
 use crate::upgrade;
 
 /// hyper's view of the application.
@@ -39,55 +46,40 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
-        let settings = &shared.settings;
-        let (head, incoming) = request.into_parts();
-        let refused = if !has_its_host(&head) {
+        let refused = if !has_its_host(&request) {
             Some(StatusCode::BAD_REQUEST)
-        } else if incoming.size_hint().lower() > settings.max_body {
+        } else if request.body().size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
         } else {
             None
         };
-        let body = Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer);
-        // In a box: what it is part of is moved many times.
-        let exchange = Box::new(Exchange {
-            shared: shared.clone(),
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            fate: body.fate(),
-        });
-        shared.exchange_begins();
-        let is_new = exchange.version < Version::HTTP_2;
-        if let Some(status) = refused {
-            return Answer { exchange: Some(exchange), state: State::Refused(status), is_new };
-        }
-        let slot = Rc::new(Slot::default());
-        let filler = Filler { slot: slot.clone(), shared: shared.clone() };
-        let spawned = shared.spawn(move || filler.run(Request::from_parts(head, body)));
-        let state = match spawned {
-            Ok(greenlet) => State::Running(slot, greenlet),
-            Err(error) => {
-                exchange.log_failure(&format_args!("no greenlet for the request: {error}"));
-                State::Refused(StatusCode::SERVICE_UNAVAILABLE)
-            }
+        let exchange = Exchange::begin(shared, request);
+        let state = match refused {
+            Some(status) => State::Refused(status),
+            None => match exchange.spawn() {
+                Ok(greenlet) => State::Running(greenlet),
+                Err(error) => {
+                    exchange.log_failure(&format_args!("no greenlet for the request: {error}"));
+                    State::Refused(StatusCode::SERVICE_UNAVAILABLE)
+                }
+            },
         };
-        Answer { exchange: Some(exchange), state, is_new }
+        Answer { exchange: Some(exchange), state }
     }
 }
 
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
 /// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it.
-fn has_its_host(head: &http::request::Parts) -> bool {
-    let mut hosts = head.headers.get_all(http::header::HOST).iter();
+fn has_its_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(http::header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), None) => true,
-        (None, _) => head.version != Version::HTTP_11,
+        (None, _) => request.version() != Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
 }
 
-/// What is known of a request while it is being answered.
+/// A request while it is being answered.
 pub(crate) struct Exchange {
     /// The connection.
     shared: Rc<Shared>,
@@ -97,8 +89,95 @@ pub(crate) struct Exchange {
     pub(crate) uri: Uri,
     /// The request's version.
     pub(crate) version: Version,
+    /// Whether the client wants to leave HTTP.
+    upgrades: bool,
     /// What went wrong with the request's body.
     fate: Option<Arc<Fate>>,
+    /// The request, until its greenlet takes it.
+    request: RefCell<Option<Request<Body>>>,
+    /// The answer, until the connection takes it.
+    answer: RefCell<Option<Result<Response<Reply>, String>>>,
+    /// Whether the handler took too long.
+    timed_out: Cell<bool>,
+    /// Whether the greenlet is done.
+    done: Cell<bool>,
+    /// The connection's, while it waits for the answer.
+    waker: Cell<Option<Waker>>,
+    /// The greenlet's place in the connection's list.
+    place: Cell<Option<Place>>,
+}
+
+impl Exchange {
+    /// A request has come.
+    fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
+        let settings = &shared.settings;
+        let request =
+            request.map(|incoming| Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer));
+        shared.exchange_begins();
+        Rc::new(Exchange {
+            shared: shared.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
+            fate: request.body().fate(),
+            request: RefCell::new(Some(request)),
+            answer: const { RefCell::new(None) },
+            timed_out: Cell::new(false),
+            done: Cell::new(false),
+            waker: const { Cell::new(None) },
+            place: Cell::new(None),
+        })
+    }
+
+    /// Runs the application.
+    fn run(&self) {
+        let answer = self.shared.app.answer(Waiting(&self.request));
+        *self.answer.borrow_mut() = Some(answer);
+    }
+
+    /// Runs the application in a greenlet.
+    fn spawn(self: &Rc<Self>) -> io::Result<Greenlet<()>> {
+        let running = Running(self.clone());
+        let answer = move || running.answer();
+        // hyper polls the streams of HTTP/2 with a lock held that others want.
+        let greenlet =
+            if self.version < Version::HTTP_2 { spawn_now(answer)? } else { self.shared.spawn_greenlet(answer)? };
+        if !self.done.get() {
+            self.place.set(Some(self.shared.enlist(&greenlet)));
+        }
+        Ok(greenlet)
+    }
+}
+
+/// The end of an exchange that its greenlet holds.
+struct Running(Rc<Exchange>);
+
+impl Running {
+    /// Runs the application.
+    fn answer(self) {
+        let exchange = &*self.0;
+        if exchange.upgrades {
+            upgrade::allow(&exchange.shared);
+        }
+        match exchange.shared.settings.request_timeout {
+            None => exchange.run(),
+            Some(limit) => exchange.timed_out.set(sward_runtime::timeout(limit, || exchange.run()).is_err()),
+        }
+    }
+}
+
+/// Also when the greenlet was killed, even before it began.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.done.set(true);
+        if let Some(place) = self.0.place.take() {
+            self.0.shared.leave(place);
+        }
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Exchange {
@@ -134,75 +213,18 @@ impl Exchange {
     }
 }
 
-/// Where the request's greenlet leaves the answer.
-#[derive(Default)]
-struct Slot {
-    /// The answer, until the connection takes it.
-    answer: RefCell<Option<Result<Response<Reply>, Failure>>>,
-    /// Whether the greenlet is done.
-    done: Cell<bool>,
-    /// The connection.
-    waker: Cell<Option<Waker>>,
-}
-
-/// Why there is no answer.
-enum Failure {
-    /// The handler said so.
-    Error(String),
-    /// The handler took too long.
-    TimedOut,
-}
-
-/// The request's greenlet's end of a slot.
-struct Filler {
-    /// The slot.
-    slot: Rc<Slot>,
-    /// The connection.
-    shared: Rc<Shared>,
-}
-
-impl Filler {
-    /// Runs the application.
-    fn run(self, request: Request<Body>) {
-        let wants_upgrade = request.headers().contains_key(http::header::UPGRADE);
-        if wants_upgrade {
-            upgrade::allow(&self.shared);
-        }
-        let app = &self.shared.app;
-        let answer = match self.shared.settings.request_timeout {
-            None => app.answer(request).map_err(Failure::Error),
-            Some(limit) => match sward_runtime::timeout(limit, || app.answer(request)) {
-                Ok(answer) => answer.map_err(Failure::Error),
-                Err(_) => Err(Failure::TimedOut),
-            },
-        };
-        *self.slot.answer.borrow_mut() = Some(answer);
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        self.slot.done.set(true);
-        if let Some(waker) = self.slot.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
 /// The answer that hyper waits for.
 pub(crate) struct Answer {
     /// The request, until there is an answer.
-    exchange: Option<Box<Exchange>>,
+    exchange: Option<Rc<Exchange>>,
     /// How far it is.
     state: State,
-    /// Whether its greenlet was not given a chance to run.
-    is_new: bool,
 }
 
 /// How far an answer is.
 enum State {
-    /// The application runs.
-    Running(Rc<Slot>, Greenlet<()>),
+    /// The application runs, or has run.
+    Running(Greenlet<()>),
     /// It does not come to that.
     Refused(StatusCode),
     /// hyper has it.
@@ -214,21 +236,15 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let State::Running(slot, _) = &this.state {
-            if this.is_new && !slot.done.get() {
-                this.is_new = false;
-                // Most handlers do not block. Letting this one run now saves hyper another round, and the
-                // answers of a pipeline become one write. Under HTTP/2 others may hold locks: not there.
-                yield_now();
-            }
-            if !slot.done.get() {
-                slot.waker.set(Some(context.waker().clone()));
-                return Poll::Pending;
-            }
+        if let (State::Running(_), Some(exchange)) = (&this.state, &this.exchange)
+            && !exchange.done.get()
+        {
+            exchange.waker.set(Some(context.waker().clone()));
+            return Poll::Pending;
         }
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
         let mut response = match std::mem::replace(&mut this.state, State::Done) {
-            State::Running(slot, greenlet) => finish(&exchange, slot.answer.take(), greenlet),
+            State::Running(greenlet) => finish(&exchange, greenlet),
             State::Refused(status) => exchange.refuse(status),
             State::Done => unreachable!("there was an exchange"),
         };
@@ -253,16 +269,17 @@ impl Drop for Answer {
 }
 
 /// What the greenlet has left.
-fn finish(
-    exchange: &Exchange,
-    answer: Option<Result<Response<Reply>, Failure>>,
-    greenlet: Greenlet<()>,
-) -> Response<Reply> {
+fn finish(exchange: &Exchange, greenlet: Greenlet<()>) -> Response<Reply> {
+    // Killed before it began, it has left the request.
+    drop(exchange.request.take());
     let id = greenlet.id();
-    match answer {
+    match exchange.answer.take() {
         Some(Ok(response)) => response,
-        Some(Err(Failure::Error(error))) => exchange.failed(&format_args!("greenlet {id}: {error}")),
-        Some(Err(Failure::TimedOut)) => {
+        Some(Err(error)) => exchange.failed(&format_args!("greenlet {id}: {error}")),
+        None if exchange.timed_out.get() && exchange.fate.as_ref().is_some_and(|fate| fate.is_waiting()) => {
+            exchange.refuse(StatusCode::REQUEST_TIMEOUT)
+        }
+        None if exchange.timed_out.get() => {
             exchange.log_failure(&format_args!("greenlet {id} took longer than the request timeout"));
             exchange.refuse(StatusCode::SERVICE_UNAVAILABLE)
         }
@@ -286,7 +303,7 @@ pub(crate) struct Outgoing {
 /// The end of an exchange.
 struct End {
     /// The request.
-    exchange: Box<Exchange>,
+    exchange: Rc<Exchange>,
     /// The answer's status.
     status: StatusCode,
     /// Bytes of the answer's body that hyper has taken.

@@ -46,17 +46,19 @@ pub(crate) struct Shared {
     pub(crate) upgrade: RefCell<Option<UpgradeTo>>,
     /// Exchanges that have begun and not ended.
     in_flight: Cell<usize>,
-    /// The greenlets of exchanges; empty places are of those that are about to be spawned.
-    greenlets: RefCell<Slab<Option<Killer>>>,
+    /// The greenlets of exchanges, those that have blocked.
+    greenlets: RefCell<Slab<Killer>>,
     /// Whether the connection waits for those greenlets.
     ending: Cell<bool>,
     /// The connection's greenlet.
     owner: Unparker,
+    /// The connection's place in its site.
+    entry: usize,
 }
 
 impl Shared {
     /// Of a new connection, which the running greenlet handles.
-    pub(crate) fn new(site: &Rc<Site>, peer: Peer) -> Rc<Shared> {
+    pub(crate) fn new(site: &Rc<Site>, peer: Peer, entry: usize) -> Rc<Shared> {
         Rc::new(Shared {
             app: site.app.clone(),
             settings: site.settings.clone(),
@@ -70,12 +72,18 @@ impl Shared {
             greenlets: RefCell::new(Slab::new()),
             ending: Cell::new(false),
             owner: Unparker::current(),
+            entry,
         })
     }
 
     /// Whether the server stops.
     pub(crate) fn is_stopping(&self) -> bool {
         self.site.is_stopping()
+    }
+
+    /// Has the connection's greenlet unparked at `deadline` or before; otherwise returns it, to be parked with.
+    pub(crate) fn remind(&self, deadline: Instant) -> Option<Instant> {
+        self.site.remind(self.entry, deadline)
     }
 
     /// A request has come.
@@ -94,15 +102,33 @@ impl Shared {
 
     /// Spawns a greenlet that the connection waits for at its end, and kills if it is killed.
     pub(crate) fn spawn(self: &Rc<Self>, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
-        let place = self.greenlets.borrow_mut().insert(None);
-        let leave = Leave { shared: self.clone(), place };
-        let greenlet = Builder::new().spawn(move || {
+        let leave = Rc::new(Leave { shared: self.clone(), place: Cell::new(None) });
+        let place = leave.clone();
+        let greenlet = self.spawn_greenlet(move || {
             let _leave = leave; // dropped last, or when the greenlet never starts
             f();
         })?;
-        self.greenlets.borrow_mut()[place] = Some(Killer::of(&greenlet));
-        self.spawned.set(true);
+        place.place.set(Some(self.enlist(&greenlet)));
         Ok(greenlet)
+    }
+
+    /// Spawns a greenlet that the caller enlists. It runs before the connection writes what there is to write.
+    pub(crate) fn spawn_greenlet(&self, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+        self.spawned.set(true);
+        Builder::new().spawn(f)
+    }
+
+    /// Makes the connection wait for a greenlet at its end, and kill it if it is killed, until the greenlet leaves.
+    pub(crate) fn enlist<T>(&self, greenlet: &Greenlet<T>) -> Place {
+        Place(self.greenlets.borrow_mut().insert(Killer::of(greenlet)))
+    }
+
+    /// A greenlet is done.
+    pub(crate) fn leave(&self, place: Place) {
+        self.greenlets.borrow_mut().remove(place.0);
+        if self.ending.get() {
+            self.owner.unpark();
+        }
     }
 
     /// Waits until the greenlets of all exchanges have ended. Blocks the greenlet.
@@ -115,23 +141,26 @@ impl Shared {
 
     /// Kills the greenlets of all exchanges.
     pub(crate) fn kill_greenlets(&self) {
-        self.greenlets.borrow().iter().filter_map(|(_, killer)| killer.as_ref()).for_each(Killer::kill);
+        self.greenlets.borrow().iter().for_each(|(_, killer)| killer.kill());
     }
 }
+
+/// A greenlet's place in its connection's list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(usize);
 
 /// Takes a greenlet out of its connection's list when dropped.
 struct Leave {
     /// The connection.
     shared: Rc<Shared>,
     /// The place in the list.
-    place: usize,
+    place: Cell<Option<Place>>,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.shared.greenlets.borrow_mut().remove(self.place);
-        if self.shared.ending.get() {
-            self.shared.owner.unpark();
+        if let Some(place) = self.place.get() {
+            self.shared.leave(place);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! A server's part on one hub: its application, and the connections that must hear of its end.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use slab::Slab;
 use sward_net::ServerHandle;
-use sward_runtime::lowlevel::{HubLocal, Unparker};
+use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
@@ -32,8 +35,10 @@ pub(crate) struct Site {
     pub(crate) settings: Rc<Settings>,
     /// Whether the server stops.
     stopping: Cell<bool>,
-    /// The greenlets of open connections.
-    connections: RefCell<Slab<Unparker>>,
+    /// Open connections.
+    connections: RefCell<Slab<Connection>>,
+    /// Whom to remind when.
+    reminders: Reminders,
 }
 
 impl Site {
@@ -44,6 +49,7 @@ impl Site {
             settings: Rc::new(settings),
             stopping: Cell::new(false),
             connections: RefCell::new(Slab::new()),
+            reminders: Reminders::default(),
         })
     }
 
@@ -55,7 +61,7 @@ impl Site {
     /// The server stops: idle connections close, the others after what they are doing.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
-        self.connections.borrow().iter().for_each(|(_, connection)| connection.unpark());
+        self.connections.borrow().iter().for_each(|(_, connection)| connection.greenlet.unpark());
     }
 
     /// This hub's part of the server `id`, made if this is its first connection here.
@@ -86,8 +92,90 @@ impl Site {
 
     /// Registers the running greenlet as a connection's.
     pub(crate) fn enter(self: &Rc<Self>) -> Entry {
-        let place = self.connections.borrow_mut().insert(Unparker::current());
+        let connection = Connection { greenlet: Unparker::current(), reminder: None };
+        let place = self.connections.borrow_mut().insert(connection);
         Entry { site: self.clone(), place }
+    }
+}
+
+/// An open connection.
+struct Connection {
+    /// Its greenlet.
+    greenlet: Unparker,
+    /// When it will be reminded, that or earlier than it asked for.
+    reminder: Option<Instant>,
+}
+
+/// Whom to remind when. Nearly all limits are moved before they pass, with each request, so moving one must cost
+/// nothing: a connection keeps the reminder that it has if that comes before the new limit, looks when it comes, and
+/// asks for the next one. One greenlet sleeps for all connections.
+#[derive(Default)]
+struct Reminders {
+    /// Reminders, those that were replaced by earlier ones too.
+    queue: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
+    /// The greenlet that sleeps until the first of them, while there are connections.
+    sleeper: RefCell<Option<Unparker>>,
+}
+
+impl Site {
+    /// Has the connection at `place` unparked at `deadline` or before; if that cannot be, gives `deadline` back.
+    pub(crate) fn remind(self: &Rc<Self>, place: usize, deadline: Instant) -> Option<Instant> {
+        let reminder = self.connections.borrow()[place].reminder;
+        if reminder.is_some_and(|reminder| reminder <= deadline) {
+            return None;
+        }
+        if !self.ensure_sleeper() {
+            return Some(deadline);
+        }
+        self.connections.borrow_mut()[place].reminder = Some(deadline);
+        let mut queue = self.reminders.queue.borrow_mut();
+        queue.push(Reverse((deadline, place)));
+        if queue.peek().is_some_and(|Reverse(first)| *first == (deadline, place))
+            && let Some(sleeper) = &*self.reminders.sleeper.borrow()
+        {
+            sleeper.unpark();
+        }
+        None
+    }
+
+    /// Spawns the greenlet that reminds, unless there is one; false if there is no stack for it.
+    fn ensure_sleeper(self: &Rc<Self>) -> bool {
+        if self.reminders.sleeper.borrow().is_some() {
+            return true;
+        }
+        let site = self.clone();
+        let spawned = spawn_now(move || {
+            *site.reminders.sleeper.borrow_mut() = Some(Unparker::current());
+            while let Some(next) = site.send_reminders() {
+                park(next);
+            }
+            site.reminders.sleeper.take();
+            site.reminders.queue.take();
+        });
+        spawned.is_ok()
+    }
+
+    /// Sends the reminders that are due, and tells until when to sleep; none if there are no connections.
+    fn send_reminders(&self) -> Option<Option<Instant>> {
+        let mut connections = self.connections.borrow_mut();
+        let mut queue = self.reminders.queue.borrow_mut();
+        if connections.is_empty() {
+            return None;
+        }
+        if queue.len() > 2 * connections.len() + 64 {
+            queue.retain(|Reverse((at, place))| connections.get(*place).is_some_and(|c| c.reminder == Some(*at)));
+        }
+        while let Some(&Reverse((at, place))) = queue.peek() {
+            if at > Instant::now() {
+                return Some(Some(at));
+            }
+            queue.pop();
+            if let Some(connection) = connections.get_mut(place).filter(|c| c.reminder == Some(at)) {
+                connection.reminder = None;
+                connection.greenlet.unpark();
+            }
+        }
+        Some(None)
     }
 }
 
@@ -122,8 +210,21 @@ pub(crate) struct Entry {
     place: usize,
 }
 
+impl Entry {
+    /// The place, for [`Site::remind`].
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.site.connections.borrow_mut().remove(self.place);
+        let mut connections = self.site.connections.borrow_mut();
+        connections.remove(self.place);
+        if connections.is_empty()
+            && let Some(sleeper) = &*self.site.reminders.sleeper.borrow()
+        {
+            sleeper.unpark();
+        }
     }
 }

@@ -142,6 +142,29 @@ fn a_handler_that_takes_too_long_is_interrupted() {
 }
 
 #[test]
+fn a_handler_that_waits_too_long_for_its_client_is_answered_with_408() {
+    watched(|| {
+        let server = start_with(bind()?.request_timeout(Some(ms(50))), length)?;
+        let mut stream = server.connect()?;
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel")?;
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"), "{answer}");
+
+        // The client has sent everything: whatever takes so long, it is not the client.
+        let slow = |request| {
+            let answer = length(request);
+            sward::sleep(Duration::from_secs(50));
+            answer
+        };
+        let slow = start_with(bind()?.request_timeout(Some(ms(50))), slow)?;
+        let answer = slow.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")?;
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        slow.stop()?;
+        server.stop()
+    });
+}
+
+#[test]
 fn a_client_that_does_not_read_loses_its_connection() {
     watched(|| {
         let error = Rc::new(Cell::new(None));
