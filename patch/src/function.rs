@@ -79,9 +79,11 @@ impl Function {
     #[cold]
     fn resolve(&self) -> *mut c_void {
         let mut real = ptr::null_mut();
-        if cfg!(target_arch = "x86_64") && self.symbol.to_bytes().starts_with(b"pthread_cond_") {
-            // There are two of these, for programs from before 2003 too, and until version 2.36 of libc
-            // the lookup without a version found those.
+        let has_two =
+            [&b"pthread_cond_wait"[..], b"pthread_cond_timedwait", b"pthread_cond_signal", b"pthread_cond_broadcast"];
+        if cfg!(target_arch = "x86_64") && has_two.contains(&self.symbol.to_bytes()) {
+            // One is for programs from before 2003, and until version 2.36 of libc the lookup without a version
+            // found that.
             // SAFETY: two C strings, and as below.
             real = unsafe { libc::dlvsym(libc::RTLD_NEXT, self.symbol.as_ptr(), c"GLIBC_2.3.2".as_ptr()) };
         }

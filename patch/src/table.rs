@@ -254,6 +254,7 @@ functions! {
     // Variadic in C; see there.
     always fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long = locks::futex::syscall;
     lock fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::lock;
+    lock fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::trylock;
     lock fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int = locks::mutex::timedlock;
     lock fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int = locks::mutex::clocklock;
     always fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::unlock;

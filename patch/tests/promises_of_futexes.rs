@@ -147,3 +147,31 @@ fn wakes_go_past_a_hub_that_has_ended() {
         assert_eq!(waiter.join().unwrap(), 0);
     });
 }
+
+#[test]
+fn a_wake_that_a_hub_has_not_heard_of_when_it_ends_goes_to_the_next() {
+    patched_with_locks("a_wake_that_a_hub_has_not_heard_of_when_it_ends_goes_to_the_next", || {
+        let word = Arc::new(AtomicU32::new(0));
+        let (theirs, step) = (word.clone(), Arc::new(AtomicU32::new(0)));
+        let stepped = step.clone();
+        let ends = thread::spawn(move || {
+            sward::spawn(move || futex(&theirs, libc::FUTEX_WAIT | 128, 0, NEVER, 0));
+            sward::yield_now();
+            stepped.store(1, Ordering::SeqCst);
+            // The thread does not look at its inbox meanwhile, nor after this.
+            while stepped.load(Ordering::SeqCst) == 1 {
+                std::hint::spin_loop();
+            }
+        });
+        while step.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        let theirs = word.clone();
+        let next = sward::spawn(move || futex(&theirs, libc::FUTEX_WAIT | 128, 0, NEVER, 0).0);
+        sward::yield_now();
+        assert_eq!(futex(&word, libc::FUTEX_WAKE | 128, 1, NEVER, 0).0, 1);
+        step.store(2, Ordering::SeqCst);
+        ends.join().unwrap();
+        assert_eq!(next.join().unwrap(), 0);
+    });
+}

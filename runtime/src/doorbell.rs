@@ -19,7 +19,7 @@ use crate::remote::Link;
 use crate::scheduler::Hub;
 
 /// What is called with a pile.
-static ON_PILE: OnceLock<fn(*mut ())> = OnceLock::new();
+static ON_PILE: OnceLock<fn(*mut (), bool)> = OnceLock::new();
 
 /// A hub's door: while one is there, the hub may be woken from outside, and reports no deadlock.
 pub struct Doorbell(Link);
@@ -48,8 +48,9 @@ impl Doorbell {
     }
 }
 
-/// Says what hubs call, on their thread, with a pile that they have taken off. The first one counts.
-pub fn on_pile(f: fn(*mut ())) {
+/// Says what hubs call, on their thread, with a pile that they have taken off, and whether what is on it may still
+/// run: at its end a hub gives away a last pile, for nobody. The first call counts.
+pub fn on_pile(f: fn(*mut (), bool)) {
     let _ = ON_PILE.set(f);
 }
 
@@ -58,12 +59,12 @@ pub fn take_pile() -> *mut () {
     hub::existing().map_or(std::ptr::null_mut(), |hub| hub.remote.inbox.take_pile())
 }
 
-/// Hands the hub's pile to whom it is for.
-pub(crate) fn drain(hub: &Hub) {
+/// Hands the hub's pile to whom it is for; `alive` says whether the hub goes on.
+pub(crate) fn drain(hub: &Hub, alive: bool) {
     let pile = hub.remote.inbox.take_pile();
     if !pile.is_null()
         && let Some(f) = ON_PILE.get()
     {
-        f(pile);
+        f(pile, alive);
     }
 }

@@ -140,6 +140,8 @@ impl Hub {
         let _ = self.root().locals.clear();
         self.identities.clear();
         let unread = self.remote.close();
+        #[cfg(target_os = "linux")]
+        crate::doorbell::drain(self, false);
         self.reactor.take();
         unread
     }

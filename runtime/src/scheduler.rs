@@ -473,7 +473,7 @@ impl Hub {
             return;
         }
         #[cfg(target_os = "linux")]
-        crate::doorbell::drain(self);
+        crate::doorbell::drain(self, true);
         // Bounded by what is there now: a thread that pushes without end must not starve the rest.
         for _ in 0..1024 {
             match self.remote.inbox.pop() {

@@ -161,7 +161,6 @@ impl Call {
             let woken = unsafe { self.make() };
             return self.wake_the_rest(woken);
         }
-        // Whoever is not seen here has not looked at the word yet: the bucket's lock is the barrier.
         let greenlets = table::wake(self.place(), self.count(), Waker::Ordinary);
         if greenlets >= self.count() {
             return greenlets as c_long;
@@ -169,7 +168,8 @@ impl Call {
         let rest = Call { value: self.count() - greenlets, ..*self };
         // SAFETY: the caller's arguments.
         match unsafe { rest.make() } {
-            threads @ 0.. => greenlets as c_long + threads,
+            // Once more: only the kernel's barrier makes sure that whoever is counted is seen.
+            threads @ 0.. => greenlets as c_long + rest.wake_the_rest(threads),
             _ if greenlets > 0 => greenlets as c_long,
             error => error,
         }

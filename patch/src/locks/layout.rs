@@ -16,9 +16,11 @@ use libc::{
 /// Where the kind is in a mutex.
 const KIND: usize = 16;
 
-/// The kinds of mutex that greenlets park in.
+/// The kinds of mutex that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MutexKind {
+    /// Robust, or with a priority protocol.
+    Special,
     /// The default, and recursive ones.
     Plain,
     /// Knows an owner who locks twice.
@@ -27,24 +29,36 @@ pub(super) enum MutexKind {
     Adaptive,
 }
 
-/// The kind of a mutex; `None` if it is one that greenlets do not park in.
+/// Whether the kernel takes part in the mutex.
 ///
 /// # Safety
 ///
 /// It must be one.
-pub(super) unsafe fn mutex_kind(mutex: *const pthread_mutex_t) -> Option<MutexKind> {
-    /// Robust, or with a priority protocol.
+#[inline(always)]
+pub(super) unsafe fn is_special(mutex: *const pthread_mutex_t) -> bool {
+    /// Robust, of inherited priority, of protected priority.
     const SPECIAL: c_int = 0x10 | 0x20 | 0x40;
-    // SAFETY: the caller's mutex, whose kind does not change.
-    let kind = unsafe { mutex.byte_add(KIND).cast::<c_int>().read() };
-    if kind & SPECIAL != 0 {
-        return None;
+    // SAFETY: the caller's mutex; of its kind, libc changes other bits only.
+    let kind = unsafe { mutex.byte_add(KIND).cast::<c_int>().read_volatile() };
+    kind & SPECIAL != 0
+}
+
+/// The kind of a mutex.
+///
+/// # Safety
+///
+/// It must be one.
+pub(super) unsafe fn mutex_kind(mutex: *const pthread_mutex_t) -> MutexKind {
+    // SAFETY: the caller's mutex.
+    if unsafe { is_special(mutex) } {
+        return MutexKind::Special;
     }
-    Some(match kind & 3 {
+    // SAFETY: as above.
+    match unsafe { mutex.byte_add(KIND).cast::<c_int>().read_volatile() } & 3 {
         2 => MutexKind::ErrorChecking,
         3 => MutexKind::Adaptive,
         _ => MutexKind::Plain,
-    })
+    }
 }
 
 /// The clock of `pthread_cond_timedwait`.

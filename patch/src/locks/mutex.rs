@@ -8,17 +8,18 @@
 //! |---|---|
 //! | default, recursive, error-checking | as above; the last two know their owner by its thread id |
 //! | adaptive | made for sections so short that it pays to spin; an allocator's (jemalloc's are), which must not be left in the middle. The thread waits, for [`PATIENCE`] at most: the owner may be a greenlet of its own; then the greenlet parks after all |
-//! | robust, with a priority protocol | libc's function: the kernel takes part in them, and knows threads only |
+//! | robust, with a priority protocol | the kernel takes part in them, and knows threads only: they are locked and unlocked in the name of the hub's thread, and so cannot tell its greenlets apart where the owner counts (recursive and error-checking ones) |
 
 use std::time::Duration;
 
 use libc::{CLOCK_REALTIME, EBUSY, ETIMEDOUT, c_int, clockid_t, pthread_mutex_t, timespec};
 
-use super::layout;
+use super::layout::{self, MutexKind};
 use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate;
+use crate::identity::on_hub;
 use crate::table::real;
 
 /// How long a thread waits for an adaptive mutex.
@@ -57,16 +58,44 @@ pub(crate) unsafe fn clocklock(
     }
 }
 
+/// As `pthread_mutex_trylock(3)`.
+#[inline(always)]
+pub(crate) unsafe fn trylock(_: &'static Function, mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    unsafe { attempt(mutex) }
+}
+
 /// As `pthread_mutex_unlock(3)`. The mutex may be gone as soon as it is unlocked: after that, only its
 /// address is used.
 #[inline(always)]
 pub(crate) unsafe fn unlock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    let result = unsafe { real::pthread_mutex_unlock(mutex) };
+    // SAFETY: the caller's mutex, which it holds.
+    let result =
+        unsafe { if layout::is_special(mutex) { unlock_special(mutex) } else { real::pthread_mutex_unlock(mutex) } };
     if table::anybody_after_release() {
         table::wake_after(Kind::Mutex, mutex, 1, Waker::Ordinary);
     }
     result
+}
+
+/// Unlocks one that the kernel knows of.
+#[cold]
+unsafe fn unlock_special(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    let unlock = || unsafe { real::pthread_mutex_unlock(mutex) };
+    if super::is_shut() { unlock() } else { on_hub(unlock) }
+}
+
+/// Tries to lock, in a greenlet.
+#[inline(always)]
+unsafe fn attempt(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    unsafe {
+        match layout::is_special(mutex) {
+            false => real::pthread_mutex_trylock(mutex),
+            true => on_hub(|| real::pthread_mutex_trylock(mutex)),
+        }
+    }
 }
 
 /// Whether a greenlet waits for the mutex.
@@ -82,9 +111,9 @@ unsafe fn acquire(
     limit: impl FnOnce() -> Option<Limit>,
 ) -> Option<c_int> {
     // SAFETY: the caller's mutex.
-    match unsafe { libc::pthread_mutex_trylock(mutex) } {
+    match unsafe { attempt(mutex) } {
         // SAFETY: the caller's mutex.
-        EBUSY => unsafe { wait(&super::enter(function)?, mutex, limit()?) },
+        EBUSY => Some(unsafe { wait(&super::enter(function)?, mutex, limit()?) }),
         result => Some(result),
     }
 }
@@ -93,8 +122,8 @@ unsafe fn acquire(
 pub(super) unsafe fn lock_again(inside: &gate::Inside, mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's mutex.
     unsafe {
-        match libc::pthread_mutex_trylock(mutex) {
-            EBUSY => wait(inside, mutex, Limit::Never).unwrap_or_else(|| real::pthread_mutex_lock(mutex)),
+        match attempt(mutex) {
+            EBUSY => wait(inside, mutex, Limit::Never),
             result => result,
         }
     }
@@ -102,32 +131,30 @@ pub(super) unsafe fn lock_again(inside: &gate::Inside, mutex: *mut pthread_mutex
 
 /// Waits for a mutex that is locked.
 #[cold]
-unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit) -> Option<c_int> {
+unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit) -> c_int {
     // SAFETY: the caller's mutex.
-    let kind = unsafe { layout::mutex_kind(mutex) }?;
-    if matches!(kind, layout::MutexKind::ErrorChecking | layout::MutexKind::Adaptive) {
+    let kind = unsafe { layout::mutex_kind(mutex) };
+    if matches!(kind, MutexKind::ErrorChecking | MutexKind::Adaptive) {
         // The first knows an owner who locks twice, which `trylock` does not tell.
-        let patience = if kind == layout::MutexKind::Adaptive { PATIENCE } else { Duration::ZERO };
+        let patience = if kind == MutexKind::Adaptive { PATIENCE } else { Duration::ZERO };
         // SAFETY: as above.
         let result = unsafe { real::pthread_mutex_timedlock(mutex, &layout::from_now(patience)) };
         if result != ETIMEDOUT {
-            return Some(result);
+            return result;
         }
     }
-    let attempt = || {
-        // SAFETY: as above.
-        Some(unsafe { libc::pthread_mutex_trylock(mutex) }).filter(|result| *result != EBUSY)
-    };
+    // SAFETY: as above.
+    let attempt = || Some(unsafe { attempt(mutex) }).filter(|result| *result != EBUSY);
     loop {
         let deadline = match limit.next(true) {
             Ok(deadline) => deadline,
-            Err(Passed) => return Some(ETIMEDOUT),
+            Err(Passed) => return ETIMEDOUT,
         };
         let waited = table::wait(inside, Place::of(Kind::Mutex, mutex), false, deadline, attempt);
         // Who was woken, or whose time is up, tries again. Where that fails there is an owner, whose unlock
         // wakes the next.
         if let Some(result) = waited.found.or_else(attempt) {
-            return Some(result);
+            return result;
         }
     }
 }

@@ -45,7 +45,7 @@
 //! (a time limit, an interrupt): it finds itself unlinked when it leaves. So `FUTEX_WAKE` reports
 //! exactly how many it woke, and a wake is never given to somebody who then acts as if it had
 //! not come. A waiter whose hub has ended (its stack is left as it was, for ever) is unlinked and not
-//! counted: the next one gets the wake.
+//! counted: the next one gets the wake. So does it if the hub ends before the waiter has heard of its own.
 //!
 //! # Where a woken waiter may be referred to
 //!
@@ -239,6 +239,8 @@ pub(super) fn wake(place: Place, count: usize, waker: Waker) -> usize {
         return 0;
     }
     let errno = gate::errno();
+    // To ring at another hub's door is a `write`, which is not for the hook.
+    let barred = gate::bar();
     let mut woken = 0;
     bucket.locked(|| {
         for waiter in bucket.iter() {
@@ -251,6 +253,7 @@ pub(super) fn wake(place: Place, count: usize, waker: Waker) -> usize {
             }
         }
     });
+    gate::lift(barred);
     gate::set_errno(errno);
     woken
 }
@@ -406,7 +409,7 @@ impl<'a> Linked<'a> {
             state
         });
         if state == Some(State::Piled) {
-            work_off(hooks::take_pile());
+            work_off(hooks::take_pile(), true);
         }
         state != Some(State::Waits)
     }
@@ -418,8 +421,9 @@ impl Drop for Linked<'_> {
     }
 }
 
-/// Makes ready whom other threads have put on this hub's pile, in the order in which they did.
-fn work_off(pile: *mut ()) {
+/// Makes ready whom other threads have put on this hub's pile, in the order in which they did. If the hub has
+/// ended, its greenlets will not do what they were woken for: others are woken in their place.
+fn work_off(pile: *mut (), alive: bool) {
     let mut reversed: *const Waiter = ptr::null();
     let mut next: *const Waiter = pile.cast_const().cast();
     // SAFETY: only `make_ready` puts something on a pile, and what it puts there does not leave before
@@ -431,7 +435,11 @@ fn work_off(pile: *mut ()) {
     // SAFETY: as above; none of them runs before this returns.
     while let Some(waiter) = unsafe { reversed.as_ref() } {
         reversed = waiter.next.get();
-        hooks::wake(waiter.key);
+        if alive {
+            hooks::wake(waiter.key);
+        } else {
+            wake(waiter.place, 1, Waker::Anywhere);
+        }
     }
 }
 

@@ -43,12 +43,18 @@ pub(crate) struct Counter {
 
 impl Shared<Counter> {
     pub(crate) fn with_kind(kind: c_int) -> Arc<Shared<Counter>> {
+        // SAFETY: initialised by `made`.
+        Self::made(|how| assert_eq!(unsafe { libc::pthread_mutexattr_settype(how, kind) }, 0))
+    }
+
+    /// With attributes that `set` changes.
+    pub(crate) fn made(set: impl FnOnce(*mut libc::pthread_mutexattr_t)) -> Arc<Shared<Counter>> {
         let counter: Arc<Shared<Counter>> = Shared::zeroed();
         let mut how = MaybeUninit::uninit();
         // SAFETY: initialised in this order, and not in use yet.
         unsafe {
             assert_eq!(libc::pthread_mutexattr_init(how.as_mut_ptr()), 0);
-            assert_eq!(libc::pthread_mutexattr_settype(how.as_mut_ptr(), kind), 0);
+            set(how.as_mut_ptr());
             assert_eq!(libc::pthread_mutex_init(counter.mutex(), how.as_ptr()), 0);
         }
         counter
