@@ -23,7 +23,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("patch/src/", "stands in for functions of libc"),
     ("patch/tests/", "calls functions of libc"),
     ("patch/real/examples/psycogreen.rs", "patches, which is a promise to be made"),
-    ("patch/linked/", "patches, and calls C"),
+    ("patch/linked/src/", "patches, and calls C"),
     ("patch/examples/", "is called from C"),
     ("patch/benches/", "calls libc functions past the hooks"),
     ("examples/concurrent_download.rs", "patches, which is a promise to be made"),
