@@ -234,6 +234,38 @@ fn processes_are_waited_for_side_by_side() {
 }
 
 #[test]
+fn a_process_is_forked_with_a_closure_while_others_wait() {
+    use std::os::unix::process::CommandExt;
+    patched("a_process_is_forked_with_a_closure_while_others_wait", || {
+        let (mut a, mut b) = UnixStream::pair().unwrap();
+        let waits = sward::spawn(move || {
+            let mut byte = [0];
+            b.read_exact(&mut byte).map(|()| byte)
+        });
+        greenlets(10, |number| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "sleep 0.05; exit $(ulimit -n)"]);
+            let limit = libc::rlimit { rlim_cur: 100 + number as u64, rlim_max: 200 };
+            // std forks instead of spawning when there is a closure.
+            // SAFETY: one system call, which may be made between fork and exec.
+            unsafe {
+                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                })
+            };
+            assert_eq!(command.status().unwrap().code(), Some(100 + number as i32));
+            // SAFETY: as above.
+            let refused = unsafe { Command::new("sh").pre_exec(|| Err(ErrorKind::Other.into())).status() };
+            assert!(refused.is_err());
+        });
+        assert!(!waits.is_finished());
+        a.write_all(b"x").unwrap();
+        assert_eq!(waits.join().unwrap().unwrap(), *b"x");
+    });
+}
+
+#[test]
 fn threads_are_joined_while_others_run() {
     patched("threads_are_joined_while_others_run", || {
         takes(ms(100), ms(500), || {

@@ -10,7 +10,14 @@ const CHILD: &str = "SWARD_TEST_CHILD";
 /// Runs `body`, which belongs to the test called `test`, in a process of its own that lives a minute at
 /// most, and gives what it wrote and how it ended; `None` in that process itself.
 pub(crate) fn in_own_process(test: &str, body: impl FnOnce()) -> Option<Output> {
-    in_child(test, Command::new(std::env::current_exe().unwrap()), body)
+    in_own_process_with(test, &[], body)
+}
+
+/// The same with `variables` in its environment.
+pub(crate) fn in_own_process_with(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Option<Output> {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.envs(variables.iter().copied());
+    in_child(test, child, body)
 }
 
 /// The same with network and mount namespaces of its own, where it is root.
