@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fs::inotify;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -77,6 +79,40 @@ fn eventfds_timerfds_and_epolls_can_be_waited_for() {
         wait_readable(&inner, None)?;
         assert!(start.elapsed() >= ms(5));
         wait_readable(&timer, Some(ms(1000)))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn inotify_and_terminals_can_be_waited_for() {
+    watched(|| {
+        let folder = std::env::temp_dir().join(format!("sward-inotify-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&watch, &folder, inotify::WatchFlags::CREATE)?;
+        assert_eq!(wait_readable(&watch, Some(ms(2))).unwrap_err().kind(), ErrorKind::TimedOut);
+        scope(|s| {
+            let waiter = s.spawn(|| wait_readable(&watch, None));
+            yield_now();
+            std::fs::write(folder.join("new"), "").unwrap();
+            waiter.join().unwrap()
+        })?;
+        std::fs::remove_dir_all(&folder)?;
+
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let name = ptsname(&ours, Vec::new())?.into_string().map_err(std::io::Error::other)?;
+        let mut terminal = std::fs::File::options().read(true).write(true).open(name)?;
+        wait_writable(&terminal, Some(ms(1000)))?;
+        assert_eq!(wait_readable(&terminal, Some(ms(2))).unwrap_err().kind(), ErrorKind::TimedOut);
+        scope(|s| {
+            let waiter = s.spawn(|| wait_readable(&terminal, None));
+            yield_now();
+            rustix::io::write(&ours, b"typed\n").unwrap();
+            waiter.join().unwrap()
+        })?;
+        assert_eq!(terminal.read(&mut [0; 16])?, 6);
         Ok(())
     });
 }

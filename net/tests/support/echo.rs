@@ -1,6 +1,6 @@
 //! An echo server that counts, and its client.
 
-#![allow(unreachable_pub)] // each test file is a crate of its own
+#![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses what it needs
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
