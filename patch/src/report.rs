@@ -77,7 +77,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = |on| if on { "on" } else { "off" };
-        writeln!(f, "blocking calls park: {} ({} functions)", on(self.blocking_calls()), self.functions.len())?;
+        match self.identity {
+            Err(why) if !self.blocking_calls() => return writeln!(f, "nothing is patched: {why}"),
+            _ => writeln!(f, "blocking calls park: on ({} functions)", self.functions.len())?,
+        }
         match self.identity {
             Ok(()) => writeln!(f, "thread-locals per greenlet: on")?,
             Err(why) => writeln!(f, "thread-locals per greenlet: off: {why}")?,

@@ -3,10 +3,16 @@
 use crate::report::Report;
 use crate::stats::Stats;
 
+/// Why not.
+const WHY: &str = if cfg!(target_feature = "crt-static") {
+    "libc is linked statically: there is no second one behind hooks, that would do the work"
+} else {
+    "this libc is not known: only glibc on 64-bit Linux is"
+};
+
 /// Does nothing, and says so.
 pub(crate) fn all() -> Report {
-    let identity = Err("this libc is not hooked");
-    Report { functions: Vec::new(), missing: Vec::new(), objects: Vec::new(), identity, locks: false }
+    Report { functions: Vec::new(), missing: Vec::new(), objects: Vec::new(), identity: Err(WHY), locks: false }
 }
 
 /// Runs `f`.

@@ -20,6 +20,20 @@ pub(crate) fn in_own_process_with(test: &str, variables: &[(&str, &str)], body: 
     in_child(test, child, body)
 }
 
+/// The same under the program that `program` gives, which runs what its arguments say.
+pub(crate) fn in_own_process_under(
+    program: impl FnOnce() -> Command,
+    test: &str,
+    body: impl FnOnce(),
+) -> Option<Output> {
+    if is_child(test) {
+        return in_child(test, Command::new("true"), body);
+    }
+    let mut command = program();
+    command.arg(std::env::current_exe().unwrap());
+    in_child(test, command, body)
+}
+
 /// The same with network and mount namespaces of its own, where it is root.
 pub(crate) fn in_own_namespaces(test: &str, body: impl FnOnce()) -> Option<Output> {
     let mut unshare = Command::new("unshare");
@@ -32,7 +46,7 @@ pub(crate) fn in_own_namespaces(test: &str, body: impl FnOnce()) -> Option<Outpu
 }
 
 fn in_child(test: &str, mut command: Command, body: impl FnOnce()) -> Option<Output> {
-    if std::env::var_os(CHILD).is_some_and(|child| child == test) {
+    if is_child(test) {
         // SAFETY: takes numbers; no core files of aborts that are meant.
         unsafe {
             libc::alarm(60);
@@ -42,4 +56,9 @@ fn in_child(test: &str, mut command: Command, body: impl FnOnce()) -> Option<Out
         return None;
     }
     Some(command.args(["--exact", test, "--nocapture"]).env(CHILD, test).output().unwrap())
+}
+
+/// Whether this is the process that was made for the test.
+fn is_child(test: &str) -> bool {
+    std::env::var_os(CHILD).is_some_and(|child| child == test)
 }
