@@ -88,3 +88,27 @@ fn fifty_requests_of_reqwest_take_as_long_as_one() {
         proves("reqwest::blocking, http", 50, |_| (), get);
     });
 }
+
+#[test]
+fn fifty_requests_of_a_vendored_libcurl_take_as_long_as_one() {
+    use ::curl::easy::Easy;
+    patched("fifty_requests_of_a_vendored_libcurl_take_as_long_as_one", || {
+        assert!(::curl::Version::get().vendored());
+        let web = serve();
+        let get = move |number, ()| {
+            let (mut handle, mut body) = (Easy::new(), Vec::new());
+            handle.url(&format!("http://{}/{number}", web.http)).unwrap();
+            let mut transfer = handle.transfer();
+            transfer
+                .write_function(|data| {
+                    body.extend_from_slice(data);
+                    Ok(data.len())
+                })
+                .unwrap();
+            transfer.perform().unwrap();
+            drop(transfer);
+            (handle.response_code().unwrap(), body)
+        };
+        proves("curl, vendored, http", 50, |_| (), get);
+    });
+}
