@@ -58,8 +58,8 @@ fn a_large_frame_of_c_has_room() {
 }
 
 #[test]
-fn a_large_frame_of_c_on_a_stack_that_is_nearly_used_up_is_reported() {
-    let outcome = in_own_process("a_large_frame_of_c_on_a_stack_that_is_nearly_used_up_is_reported", || {
+fn an_overflow_by_a_large_frame_of_c_is_reported() {
+    let outcome = in_own_process("an_overflow_by_a_large_frame_of_c_is_reported", || {
         let Some(frame) = large_frame() else { return };
         // SAFETY: nothing here minds that other greenlets run.
         unsafe { sward::patch::all() };
