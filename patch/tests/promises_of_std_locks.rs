@@ -388,3 +388,30 @@ fn standard_output_is_locked_by_one_greenlet_at_a_time() {
         other.join().unwrap();
     });
 }
+
+#[test]
+fn a_job_for_the_pool_is_never_missed_however_its_lock_is_contended() {
+    patched_with_locks("a_job_for_the_pool_is_never_missed_however_its_lock_is_contended", || {
+        let work = || {
+            for number in 0..200 {
+                assert_eq!(sward::offload(move || number), number);
+            }
+        };
+        [hub(20, work), hub(20, work)].into_iter().for_each(|hub| hub.join().unwrap());
+    });
+}
+
+#[test]
+fn a_channel_of_sward_works_under_patch() {
+    patched_with_locks("a_channel_of_sward_works_under_patch", || {
+        let (sender, receiver) = sward::sync::channel::bounded(2);
+        let theirs = sender.clone();
+        let senders = [
+            hub(10, move || (0..200).for_each(|item: usize| theirs.send(item).unwrap())),
+            thread::spawn(move || (0..200).for_each(|item| sender.send(item).unwrap())),
+        ];
+        let sums = greenlets(5, move |_| receiver.iter().sum::<usize>());
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        assert_eq!(sums.into_iter().sum::<usize>(), 11 * (0..200).sum::<usize>());
+    });
+}
