@@ -307,3 +307,30 @@ fn a_timed_reader_gives_up() {
         assert_eq!(unsafe { libc::pthread_rwlock_unlock(lock.get()) }, 0);
     });
 }
+
+#[test]
+fn a_greenlet_that_shares_its_threads_locals_waits_with_its_thread() {
+    patched_with_locks("a_greenlet_that_shares_its_threads_locals_waits_with_its_thread", || {
+        let counter = Shared::with_kind(libc::PTHREAD_MUTEX_NORMAL);
+        let (theirs, held) = (counter.clone(), Arc::new(AtomicUsize::new(0)));
+        let told = held.clone();
+        let holder = thread::spawn(move || {
+            theirs.lock();
+            told.store(1, Ordering::SeqCst);
+            thread::sleep(ms(50));
+            told.store(2, Ordering::SeqCst);
+            theirs.unlock();
+        });
+        while held.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        let waiter = sward::Builder::new().shared_tls().spawn(move || {
+            counter.lock();
+            counter.unlock();
+        });
+        let other = sward::spawn(move || held.load(Ordering::SeqCst));
+        waiter.unwrap().join().unwrap();
+        assert_eq!(other.join().unwrap(), 2, "it did not run before the lock was free");
+        holder.join().unwrap();
+    });
+}

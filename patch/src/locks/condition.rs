@@ -134,7 +134,7 @@ unsafe fn wait_until(
     let inside = super::enter(function)?;
     let limit = limit()?;
     let place = Place::of(Kind::Condition, condition);
-    let deadline = match limit.next(false) {
+    let deadline = match limit.next(None) {
         Ok(deadline) => deadline,
         // Even so the mutex is released for a moment.
         Err(Passed) => Some(std::time::Instant::now()),

@@ -34,6 +34,7 @@ use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate::fail;
+use crate::green::wait::TICK;
 use crate::table::real;
 
 /// As `syscall(2)`: parks a greenlet that waits for a futex, and wakes those that do; the rest is libc's.
@@ -227,7 +228,7 @@ impl Call {
         }
         let is_shared = self.operation as c_int & FUTEX_PRIVATE_FLAG == 0;
         loop {
-            let deadline = match limit.next(is_shared) {
+            let deadline = match limit.next(is_shared.then_some(TICK)) {
                 Ok(deadline) => deadline,
                 Err(Passed) => return fail(ETIMEDOUT),
             };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, clockid_t, timespec};
 
-use crate::green::wait::{TICK, duration};
+use crate::green::wait::duration;
 
 /// The longest wait by the wall clock, which may be set meanwhile, before it is read again.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -49,12 +49,12 @@ impl Limit {
         Some(until.map_or(Limit::Never, |until| Limit::At(CLOCK_MONOTONIC, until)))
     }
 
-    /// When to stop waiting and look, at the latest: at the limit, and each tick if so asked. `Err` if
+    /// When to stop waiting and look, at the latest: at the limit, and each tick if there is one. `Err` if
     /// the limit has passed.
-    pub(super) fn next(self, ticks: bool) -> Result<Option<Instant>, Passed> {
-        let mut step = ticks.then_some(TICK);
-        if let Limit::At(clock, until) = self {
-            let mut left = until.saturating_sub(now(clock));
+    pub(super) fn next(self, tick: Option<Duration>) -> Result<Option<Instant>, Passed> {
+        let mut step = tick;
+        if let Limit::At(clock, _) = self {
+            let mut left = self.left();
             if left.is_zero() {
                 return Err(Passed);
             }
@@ -65,12 +65,18 @@ impl Limit {
         }
         Ok(step.and_then(|step| Instant::now().checked_add(step)))
     }
-}
 
-impl Limit {
+    /// How much is left.
+    pub(super) fn left(self) -> Duration {
+        match self {
+            Limit::Never => Duration::MAX,
+            Limit::At(clock, until) => until.saturating_sub(now(clock)),
+        }
+    }
+
     /// Whether it has passed.
     pub(super) fn passed(self) -> bool {
-        self.next(false).is_err()
+        self.left().is_zero()
     }
 }
 

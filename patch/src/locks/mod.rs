@@ -37,6 +37,8 @@ pub(crate) mod condition;
 pub(crate) mod futex;
 mod layout;
 mod limit;
+#[cfg(all(loom, test))]
+mod models;
 pub(crate) mod mutex;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;

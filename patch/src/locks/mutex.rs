@@ -2,7 +2,7 @@
 //!
 //! A greenlet does not mark the mutex as wanted, so an unlock that does not come through the hook leaves
 //! it parked: one inside libc (`pthread_cond_wait` of a thread, `mtx_unlock`), or one by another
-//! process. So a waiting greenlet tries again at each tick.
+//! process. So a waiting greenlet tries again each 10 ms; after a second each 160 ms.
 //!
 //! | kind | here |
 //! |---|---|
@@ -19,6 +19,7 @@ use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate;
+use crate::green::wait::TICK;
 use crate::identity::on_hub;
 use crate::table::real;
 
@@ -136,7 +137,7 @@ unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit)
     let kind = unsafe { layout::mutex_kind(mutex) };
     if matches!(kind, MutexKind::ErrorChecking | MutexKind::Adaptive) {
         // The first knows an owner who locks twice, which `trylock` does not tell.
-        let patience = if kind == MutexKind::Adaptive { PATIENCE } else { Duration::ZERO };
+        let patience = if kind == MutexKind::Adaptive { PATIENCE.min(limit.left()) } else { Duration::ZERO };
         // SAFETY: as above.
         let result = unsafe { real::pthread_mutex_timedlock(mutex, &layout::from_now(patience)) };
         if result != ETIMEDOUT {
@@ -145,8 +146,10 @@ unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit)
     }
     // SAFETY: as above.
     let attempt = || Some(unsafe { attempt(mutex) }).filter(|result| *result != EBUSY);
-    loop {
-        let deadline = match limit.next(true) {
+    for round in 0_u32.. {
+        // Less and less often, so that many who wait for long do not keep the processor busy.
+        let tick = TICK * (1 << (round / 8).min(4));
+        let deadline = match limit.next(Some(tick)) {
             Ok(deadline) => deadline,
             Err(Passed) => return ETIMEDOUT,
         };
@@ -157,4 +160,5 @@ unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit)
             return result;
         }
     }
+    unreachable!("years of ticks")
 }

@@ -9,6 +9,7 @@ use super::layout;
 use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
+use crate::green::wait::TICK;
 use crate::table::real;
 
 /// One of libc's functions on a lock.
@@ -154,7 +155,7 @@ unsafe fn wait(
     // SAFETY: as above.
     let attempt = || Some(unsafe { attempt(lock) }).filter(|result| *result != EBUSY);
     loop {
-        let deadline = match limit.next(is_shared) {
+        let deadline = match limit.next(is_shared.then_some(TICK)) {
             Ok(deadline) => deadline,
             Err(Passed) => return Some(ETIMEDOUT),
         };

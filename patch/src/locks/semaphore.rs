@@ -8,6 +8,7 @@ use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate::{errno, fail};
+use crate::green::wait::TICK;
 use crate::table::real;
 
 /// As `sem_wait(3)`.
@@ -74,7 +75,7 @@ unsafe fn park(function: &'static Function, semaphore: *mut sem_t, limit: Limit)
     // SAFETY: as above.
     let attempt = || Some(unsafe { libc::sem_trywait(semaphore) }).filter(|result| *result == 0);
     loop {
-        let deadline = match limit.next(is_shared) {
+        let deadline = match limit.next(is_shared.then_some(TICK)) {
             Ok(deadline) => deadline,
             Err(Passed) => return Some(fail(ETIMEDOUT)),
         };

@@ -39,6 +39,8 @@
 //! conditions there is no value: the waiter holds the mutex in 1 and 2, and who signals has had the
 //! mutex after it.
 //!
+//! `ci/loom` runs these steps (`models.rs`) through every interleaving.
+//!
 //! # Who was woken stays woken
 //!
 //! A waiter that was unlinked by a waker counts as woken, whatever else ended its wait in the same moment
