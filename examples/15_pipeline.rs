@@ -41,13 +41,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One command, for at most `limit`.
+/// One command, for at most `limit`. In a process group of its own, so that what the shell has started ends with it.
 fn run(command: &str, limit: Duration) -> io::Result<String> {
-    let mut child = Command::new("sh").args(["-c", command]).spawn()?;
+    let mut child = Command::new("sh").args(["-c", command]).process_group(0).spawn()?;
     Ok(match child.wait_timeout(limit)? {
         Some(status) => format!("{command}: {status}"),
         None => {
-            child.kill()?;
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;
             format!("{command}: took longer than {limit:?}, killed: {}", child.wait()?)
         }
     })

@@ -1,26 +1,29 @@
-//! Many names looked up at once, each with a limit: `cargo run --release --example 16_resolve -- --help`.
+//! Many names looked up, ten at a time, each with a limit: `cargo run --release --example 16_resolve -- --help`.
 
 use std::error::Error;
 use std::time::Duration;
 
 use lexopt::prelude::*;
 use sward::net::ToSocketAddrs;
+use sward::sync::Pool;
 
 const HELP: &str = "\
-Looks names up, all at once on at most 16 threads, each within a limit.
+Looks names up, some at a time, each within a limit; prints each answer when it is there.
 
-Usage: 16_resolve [--limit SECONDS] [NAME]...
+Usage: 16_resolve [--pool N] [--limit SECONDS] [NAME]...
 
   NAME        host names; without any, those that are read from standard input, one on each line
+  --pool N    how many at a time; more than 16 wait for a thread  [10]
   --limit S   how long each may take  [5]
   -h, --help  this text
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut limit, mut names) = (5.0, Vec::new());
+    let (mut size, mut limit, mut names) = (10, 5.0, Vec::new());
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
+            Long("pool") => size = arguments.value()?.parse()?,
             Long("limit") => limit = arguments.value()?.parse()?,
             Value(name) => names.push(name.string()?),
             Short('h') | Long("help") => {
@@ -35,14 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => Box::new(sward::io::stdin().lines()), // other greenlets look up meanwhile
         false => Box::new(names.into_iter().map(Ok)),
     };
-    let mut lookups = Vec::new();
+    let pool = Pool::new(size);
     for name in names {
         let name = name?;
-        lookups.push(sward::spawn(move || look_up(&name, limit)));
+        pool.spawn(move || println!("{}", look_up(&name, limit))); // blocks while the pool is full
     }
-    for line in sward::join_all(lookups) {
-        println!("{}", line?);
-    }
+    pool.join();
     Ok(())
 }
 

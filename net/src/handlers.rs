@@ -1,4 +1,10 @@
 //! The greenlets that a server's connections are handled in, on one hub.
+//!
+//! Not `Pool` of sward-sync, though it looks like one. A server waits for room *before* it accepts (a connection that
+//! nobody can handle belongs into the kernel's backlog, where another hub or process may take it), spawns with a name
+//! (the peer's) and survives that no stack is to be had, kills without waiting for the end, and waits for the end and
+//! for a stop in one `park`. `Pool::spawn` waits itself, has no name to give and panics without a stack, `Pool::kill`
+//! waits, and `Pool::join` waits for one thing. To give it all that would take more than these lines.
 
 use std::cell::RefCell;
 use std::io;
