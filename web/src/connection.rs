@@ -6,14 +6,14 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use hyper::server::conn::{http1, http2};
 
 use crate::driver::{Driver, End, Engine};
 use crate::exchange::Exchanges;
-use crate::shared::Shared;
+use crate::shared::{Phase, Shared};
 use crate::site::Site;
 use crate::stream::{Peer, Stream};
 use crate::upgrade::{UpgradeTo, Upgraded};
@@ -71,6 +71,8 @@ fn serve(stream: Stream, shared: &Rc<Shared>) {
             end
         }
         Dialect::Http2 => {
+            // A connection without requests is idle: it has no head that could be late.
+            shared.phase.set(Phase::Idle(Instant::now()));
             let Some(engine) = make(Http2::new, &driver, &wire, shared) else { return };
             driver.run(&engine, &wire)
         }

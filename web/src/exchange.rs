@@ -26,8 +26,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use sward_runtime::Greenlet;
 use sward_runtime::lowlevel::spawn_now;
+use sward_runtime::{Greenlet, GreenletId};
 
 use crate::access_log;
 use crate::app::Waiting;
@@ -50,6 +50,8 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
             Some(StatusCode::BAD_REQUEST)
         } else if request.body().size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
+        } else if shared.is_full() {
+            Some(StatusCode::SERVICE_UNAVAILABLE)
         } else {
             None
         };
@@ -197,6 +199,26 @@ impl Exchange {
         response
     }
 
+    /// The handler's answer, if it is one.
+    fn check(&self, id: GreenletId, mut response: Response<Reply>) -> Response<Reply> {
+        let status = response.status();
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS && self.version < Version::HTTP_2;
+        if status.is_informational() && !switches {
+            return self.failed(&format_args!("greenlet {id}: the status {status} is no answer"));
+        }
+        if let Some(said) = response.headers().get(http::header::CONTENT_LENGTH)
+            && let Some(len) = response.body().size_hint().exact()
+        {
+            // With a wrong length the rest of this answer would be taken for the next one. One to HEAD may say how
+            // long its body would be.
+            let is_right = said.to_str().is_ok_and(|said| said.parse() == Ok(len));
+            if !is_right && (self.method != Method::HEAD || len > 0) {
+                response.headers_mut().remove(http::header::CONTENT_LENGTH);
+            }
+        }
+        response
+    }
+
     /// The answer to a request whose handler has failed.
     fn failed(&self, reason: &dyn std::fmt::Display) -> Response<Reply> {
         if let Some(status) = self.fate.as_ref().and_then(|fate| fate.status()) {
@@ -274,7 +296,7 @@ fn finish(exchange: &Exchange, greenlet: Greenlet<()>) -> Response<Reply> {
     drop(exchange.request.take());
     let id = greenlet.id();
     match exchange.answer.take() {
-        Some(Ok(response)) => response,
+        Some(Ok(response)) => exchange.check(id, response),
         Some(Err(error)) => exchange.failed(&format_args!("greenlet {id}: {error}")),
         None if exchange.timed_out.get() && exchange.fate.as_ref().is_some_and(|fate| fate.is_waiting()) => {
             exchange.refuse(StatusCode::REQUEST_TIMEOUT)

@@ -1,8 +1,10 @@
 //! The body of a response.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -181,7 +183,14 @@ impl HttpBody for Reply {
         match &mut self.0 {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Other(body) => body.as_mut().poll_frame(context),
+            Kind::Other(body) => {
+                // It is polled in the connection's greenlet, on which other requests depend.
+                let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_frame(context)));
+                poll.unwrap_or_else(|panic| {
+                    self.0 = Kind::Full(Bytes::new());
+                    Poll::Ready(Some(Err(format!("its body panicked: {}", message(&*panic)).into())))
+                })
+            }
             Kind::Pipe(pipe) => pipe.poll_chunk(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
             Kind::Closure(_) => unreachable!("a closure was started above"),
         }
@@ -213,6 +222,12 @@ impl fmt::Debug for Reply {
         };
         f.debug_tuple("Reply").field(&format_args!("{kind}")).finish()
     }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(without a text)")
 }
 
 /// Another body with its data as `Bytes` and its error in a box.

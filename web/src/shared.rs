@@ -15,6 +15,10 @@ use crate::site::Site;
 use crate::stream::Peer;
 use crate::upgrade::UpgradeTo;
 
+/// The most greenlets of one connection. hyper allows 200 streams at a time, but a client that resets one may open
+/// another while the handler of the first still runs.
+const MAX_GREENLETS: usize = 256;
+
 /// What a connection does, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
@@ -129,6 +133,11 @@ impl Shared {
         if self.ending.get() {
             self.owner.unpark();
         }
+    }
+
+    /// Whether so many greenlets work for this connection that it gets no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.greenlets.borrow().len() >= MAX_GREENLETS
     }
 
     /// Waits until the greenlets of all exchanges have ended. Blocks the greenlet.
