@@ -3,7 +3,8 @@
 //! `cargo run --release --example load_client -- http://127.0.0.1:8080/hello/ 1000`. The chapter is
 //! `docs/guide/load_client.md`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -81,27 +82,15 @@ fn run() -> Result<bool, Box<dyn Error>> {
     };
     allow_many_sockets();
     let start = Instant::now();
-    let (done, failed) = (Cell::new(0), Cell::new(0));
-    let shows_bar = n > FEW && std::io::stderr().is_terminal();
+    let report = Report::default();
     let mut times = sward::scope(|scope| {
         let requests: Vec<_> = (0..n)
             .map(|i| {
-                let (target, done, failed) = (&target, &done, &failed);
+                let (target, report) = (&target, &report);
                 scope.spawn(move || {
-                    let result = target.fetch();
+                    let result = target.fetch().map_err(|error| error.to_string());
                     let time = start.elapsed();
-                    done.set(done.get() + 1);
-                    match &result {
-                        Ok((status, len)) if n <= FEW => println!("{i}: {status}, {len} bytes, after {time:.3?}"),
-                        Ok(_) => {}
-                        Err(error) => eprintln!("{i}: {error}"),
-                    }
-                    if !matches!(result, Ok((200..=299, _))) {
-                        failed.set(failed.get() + 1);
-                    }
-                    if shows_bar && (done.get() % n.div_ceil(BAR) == 0 || done.get() == n) {
-                        eprint!("\r[{:BAR$}]", "#".repeat(done.get() * BAR / n));
-                    }
+                    report.add(i, n, result, time);
                     time
                 })
             })
@@ -110,17 +99,50 @@ fn run() -> Result<bool, Box<dyn Error>> {
     });
     let total = start.elapsed();
     times.sort();
-    let percentile = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
-    if shows_bar {
-        eprintln!();
+    println!("{n} requests in {total:.3?}");
+    for (what, times) in report.outcomes.borrow().iter() {
+        println!("{times:>7} x {what}");
     }
-    println!("{n} requests in {total:.3?}, {} failed", failed.get());
-    for percent in [0, 50, 90, 99, 100] {
-        if let Some(time) = percentile(percent) {
-            println!("{percent:>4} % were answered after {time:.3?}");
+    for (name, percent) in [("first", 0), ("50 %", 50), ("90 %", 90), ("99 %", 99), ("last", 100)] {
+        if let Some(time) = times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))) {
+            println!("{name:>9} after {time:.3?}");
         }
     }
-    Ok(failed.get() == 0)
+    Ok(report.failed.get() == 0)
+}
+
+/// What has come so far.
+#[derive(Default)]
+struct Report {
+    /// How many answers, or errors.
+    done: Cell<usize>,
+    /// How many of them are no success.
+    failed: Cell<usize>,
+    /// How often each status, or error.
+    outcomes: RefCell<BTreeMap<String, usize>>,
+}
+
+impl Report {
+    /// Request `i` of `n` has ended: a line if they are few, a longer bar if they are many.
+    fn add(&self, i: usize, n: usize, result: Result<(u16, usize), String>, time: Duration) {
+        self.done.set(self.done.get() + 1);
+        if !matches!(result, Ok((200..=299, _))) {
+            self.failed.set(self.failed.get() + 1);
+        }
+        if n <= FEW {
+            match &result {
+                Ok((status, len)) => println!("{i}: {status}, {len} bytes, after {time:.3?}"),
+                Err(error) => println!("{i}: {error}, after {time:.3?}"),
+            }
+        } else if std::io::stderr().is_terminal() && (self.done.get() % n.div_ceil(BAR) == 0 || self.done.get() == n) {
+            eprint!("\r[{:BAR$}]", "#".repeat(self.done.get() * BAR / n));
+            if self.done.get() == n {
+                eprintln!();
+            }
+        }
+        let outcome = result.map_or_else(|error| error, |(status, _)| status.to_string());
+        *self.outcomes.borrow_mut().entry(outcome).or_default() += 1;
+    }
 }
 
 /// A socket is a descriptor, and the usual limit is 1024 of them: asks for as many as may be had.

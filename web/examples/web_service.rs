@@ -81,6 +81,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), F
     if options.create_data || options.postgres.is_none() {
         accounts.create()?;
     }
+    // Better now than at the first request.
+    accounts.all().map_err(|error| format!("the accounts: {error}; --create-data makes them"))?;
     let app = app(accounts);
     match &options.uds {
         Some(path) => {

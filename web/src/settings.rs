@@ -42,3 +42,20 @@ impl Default for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients that send a byte now and then, or nothing, hold a connection only so long. What a handler may take is
+    /// the application's own business.
+    #[test]
+    fn by_default_each_wait_for_a_client_has_a_limit() {
+        let Settings { max_head, max_body, head_timeout, body_timeout, write_timeout, keep_alive, .. } =
+            Settings::default();
+        for limit in [head_timeout, body_timeout, write_timeout, keep_alive] {
+            assert!(limit.is_some_and(|limit| limit <= Duration::from_secs(75)), "{limit:?}");
+        }
+        assert!(max_head <= 64 * 1024 && max_body <= 64 * 1024 * 1024);
+    }
+}

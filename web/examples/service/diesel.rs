@@ -35,6 +35,8 @@ impl Database {
         if !report.blocking_calls() {
             return Err(format!("the driver diesel needs patching: {report}").into());
         }
+        // The pool would try again for as long as a request may wait.
+        PgConnection::establish(url)?;
         let size = u32::try_from(size)?;
         let pool = Pool::builder().max_size(size).min_idle(Some(0)).connection_timeout(WAIT);
         Ok(Database(pool.build(ConnectionManager::new(url))?))
