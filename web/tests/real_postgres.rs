@@ -68,10 +68,10 @@ fn crowd(url: &str, driver: &str) -> io::Result<()> {
             .collect();
         requests.into_iter().for_each(|request| request.join().unwrap());
         let took = begun.elapsed();
-        // Ten rounds of a second: never sooner, and nowhere near three times as long.
+        // Ten rounds of a second: never sooner, and not nearly one after the other.
         let rounds = Duration::from_secs((REQUESTS / POOL) as u64);
         println!("{driver}: {REQUESTS} requests of a second through {POOL} connections took {took:?}");
-        assert!(took >= rounds && took < rounds * 3, "{took:?}");
+        assert!(took >= rounds && took < rounds * 6, "{took:?}");
         done.set(true);
         watching.join().unwrap();
     });
