@@ -156,13 +156,15 @@ impl Block {
         unsafe { self.0.call(f, data) };
     }
 
-    /// Describes a new thread: as the one that `own` is of, but for what is a thread's alone.
+    /// Describes a new thread. Only the beginning of `struct pthread` is as that of the one that `own` is of: the guards
+    /// of stack and pointers, which the whole process shares. What follows is a thread's alone (buffers that it frees,
+    /// the way out of it, locks), and all zeros for a new one.
     fn describe(self, layout: &Layout, own: ThreadPointer) {
         let base = self.0.address().as_ptr();
         // SAFETY: all places are inside of `struct pthread`, as `layout` has checked, which both have.
         unsafe {
             let modules = self.word(8).read();
-            ptr::copy_nonoverlapping(own.address().as_ptr(), base, layout.pthread);
+            ptr::copy_nonoverlapping(own.address().as_ptr(), base, layout.list);
             self.word(0).write(base.addr());
             self.word(8).write(modules);
             self.word(16).write(base.addr());
@@ -171,11 +173,6 @@ impl Block {
             // A list of itself alone: libc's list of threads does not have it.
             self.word(layout.list).write(base.addr() + layout.list);
             self.word(layout.list + 8).write(base.addr() + layout.list);
-            ptr::write_bytes(base.add(layout.keys), 0, KEYS_PER_BLOCK * 8);
-            if let Some(robust) = layout.robust {
-                self.word(robust - 8).write(base.addr() + robust);
-                self.word(robust).write(base.addr() + robust);
-            }
             if let Some(rseq) = layout.rseq {
                 // "Not registered": the kernel writes to the hub's thread's.
                 base.offset(rseq + 4).cast::<i32>().write(-1);
@@ -183,6 +180,19 @@ impl Block {
         }
         self.renew_keys(layout);
         self.renew_number(layout);
+        self.forget_robust(layout);
+    }
+
+    /// Holds no robust mutex. One that was not unlocked stays locked, as the kernel does not know of it.
+    pub(super) fn forget_robust(self, layout: &Layout) {
+        let Some(robust) = layout.robust else { return };
+        let head = self.0.address().as_ptr().addr() + robust;
+        // SAFETY: inside of `struct pthread`: the previous mutex, the next, and the one being locked.
+        unsafe {
+            self.word(robust - 8).write(head);
+            self.word(robust).write(head);
+            self.word(robust + 16).write(0);
+        }
     }
 
     /// Another thread number.

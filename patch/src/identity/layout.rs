@@ -76,7 +76,7 @@ impl Layout {
         let own = ThreadPointer::current();
         let mut layout = Layout::from_symbols(own)?;
         layout.check(own)?;
-        layout.robust = robust_list(own);
+        layout.robust = robust_list(own).filter(|robust| robust + 24 <= layout.pthread);
         layout.watch(own)?;
         Ok(layout)
     }

@@ -210,6 +210,9 @@ fn reset() {
     block.forget_destructors(&known.layout);
     block.renew_keys(&known.layout);
     block.renew_number(&known.layout);
+    block.forget_robust(&known.layout);
+    // SAFETY: takes nothing. What it tells is a thread's own, and freed with the next message.
+    unsafe { libc::dlerror() };
     block::reset_locale(std::ptr::null_mut());
     gate::set_errno(0);
     // SAFETY: the greenlet is at its end, and uses no thread-local after this.
