@@ -9,13 +9,15 @@
 //! The exported symbols are found before libc's because the program itself comes first in the order
 //! of symbol resolution, and the linker exports what libc also defines.
 
+#![allow(non_snake_case, reason = "named as in C")]
+
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 
 use libc::{
     addrinfo, clockid_t, cpu_set_t, epoll_event, fd_set, gid_t, hostent, id_t, idtype_t, iovec, loff_t, mmsghdr,
     msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t, pthread_cond_t, pthread_key_t, pthread_mutex_t,
     pthread_rwlock_t, pthread_t, rusage, sched_param, sem_t, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
-    timespec, timeval, uid_t, useconds_t,
+    termios, timespec, timeval, uid_t, useconds_t, winsize,
 };
 
 use crate::function::Function;
@@ -147,7 +149,7 @@ macro_rules! functions {
         unsafe { $green($($arg),*) }
     };
     (@body identity $name:ident $green:path, ($($arg:ident: $type:ty),*) -> $result:ty) => {
-        if gate::is_open() && sward_runtime::lowlevel::hooks::has_identity() {
+        if gate::is_open() && sward_runtime::lowlevel::hooks::home().is_some() {
             // SAFETY: passed on as they came.
             unsafe { $green($($arg),*) }
         } else {
@@ -230,6 +232,11 @@ functions! {
     always fn pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
     always fn tss_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create_tss;
     identity fn fork() -> pid_t = identity::calls::fork;
+    identity fn __fork() -> pid_t = identity::calls::__fork;
+    identity fn _Fork() -> pid_t = identity::calls::_Fork;
+    identity fn daemon(keep_directory: c_int, keep_streams: c_int) -> c_int = identity::calls::daemon;
+    identity fn forkpty(terminal: *mut c_int, name: *mut c_char, settings: *const termios, size: *const winsize) -> pid_t = identity::calls::forkpty;
+    identity fn pthread_exit(value: *mut c_void) -> ! = identity::calls::pthread_exit;
     identity fn setuid(uid: uid_t) -> c_int = identity::calls::setuid;
     identity fn setgid(gid: gid_t) -> c_int = identity::calls::setgid;
     identity fn seteuid(uid: uid_t) -> c_int = identity::calls::seteuid;

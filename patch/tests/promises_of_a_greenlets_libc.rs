@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::thread;
+
 use support::patched;
 use sward::{spawn, yield_now};
 
@@ -37,5 +39,75 @@ fn what_libc_keeps_for_a_thread_is_not_shared_nor_left_behind() {
         assert!(spawn(fails).join().unwrap().is_null());
         // SAFETY: takes nothing.
         assert!(spawn(|| unsafe { libc::dlerror() }).join().unwrap().is_null(), "another greenlet's error");
+    });
+}
+
+#[test]
+fn a_child_process_can_change_whose_it_is() {
+    use std::os::unix::process::CommandExt;
+    patched("a_child_process_can_change_whose_it_is", || {
+        // SAFETY: take nothing.
+        let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+        // Forks, since it needs more than `posix_spawn` can do.
+        let run = move || std::process::Command::new("true").gid(gid).uid(uid).status();
+        assert!(spawn(run).join().unwrap().unwrap().success());
+        let forks = move || {
+            // SAFETY: the child only does what is said below, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // A hub of its own, and a greenlet with thread-locals of its own there.
+                // SAFETY: takes a number.
+                let set = move || unsafe { libc::setuid(uid) };
+                let result = std::panic::catch_unwind(|| set() + spawn(set).join().unwrap());
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(result.unwrap_or(1)) };
+            }
+            let mut status = 0;
+            // SAFETY: a place for the status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        };
+        spawn(forks).join().unwrap();
+    });
+}
+
+#[test]
+fn a_greenlet_becomes_a_daemon() {
+    unsafe extern "C" {
+        /// As `daemon(3)` says.
+        fn daemon(keep_directory: i32, keep_streams: i32) -> i32;
+    }
+    patched("a_greenlet_becomes_a_daemon", || {
+        let mut pipe = [0; 2];
+        // SAFETY: a place for two descriptors.
+        assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+        let [read, write] = pipe;
+        spawn(move || {
+            // SAFETY: the children only do what is said below, and end.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let result = std::panic::catch_unwind(|| {
+                    let becomes = move || {
+                        // SAFETY: take numbers.
+                        unsafe { assert_eq!((daemon(1, 1), libc::setuid(libc::getuid())), (0, 0)) };
+                        assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
+                        // SAFETY: lends a byte.
+                        assert_eq!(unsafe { libc::write(write, [42_u8].as_ptr().cast(), 1) }, 1);
+                    };
+                    spawn(becomes).join().unwrap();
+                });
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(i32::from(result.is_err())) };
+            }
+            let (mut status, mut byte) = (0, 0_u8);
+            // SAFETY: places for the results; opened above.
+            unsafe {
+                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                assert_eq!((status, libc::close(write)), (0, 0));
+                assert_eq!((libc::read(read, (&raw mut byte).cast(), 1), byte, libc::close(read)), (1, 42, 0));
+            }
+        })
+        .join()
+        .unwrap();
     });
 }

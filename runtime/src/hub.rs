@@ -9,10 +9,14 @@ use crate::scheduler::{Hub, WaitKey};
 use crate::slot::Reason;
 use crate::stack;
 use crate::stack::overflow::{self, Victim};
+use crate::thread_pointer::ThreadPointer;
 
 thread_local! {
     /// This thread's hub. Has no destructor, so it can be read at any time, in a signal handler too.
     static HUB: Cell<Option<&'static Hub>> = const { Cell::new(None) };
+    /// In a greenlet with thread-locals of its own: the thread pointer of the thread that it runs on. A fork's child
+    /// keeps it.
+    static HOME: Cell<Option<ThreadPointer>> = const { Cell::new(None) };
     /// Ends the hub with its thread.
     static END: End = const { End };
 }
@@ -47,6 +51,13 @@ pub(crate) fn waits(key: WaitKey) -> bool {
 /// Makes a thread's hub known to a greenlet of it that has thread-locals of its own.
 pub(crate) fn adopt(hub: &'static Hub) {
     HUB.set(Some(hub));
+    HOME.set(Some(hub.identities.own()));
+}
+
+/// The thread pointer of the thread that the calling greenlet runs on; `None` if that is the current one.
+#[inline]
+pub(crate) fn home() -> Option<ThreadPointer> {
+    HOME.get()
 }
 
 /// Forgets this thread's hub; in a forked child, whose parent goes on using it.

@@ -58,10 +58,11 @@ pub fn has_identity() -> bool {
     hub::existing().is_some_and(|hub| hub.current().identity.get().is_some())
 }
 
-/// The thread pointer of this thread's hub, which is also the root's and that of greenlets without
-/// one of their own.
-pub fn thread_pointer_of_hub() -> Option<ThreadPointer> {
-    hub::existing().map(|hub| hub.identities.own)
+/// For code with a greenlet's own thread-locals: the thread pointer of the kernel's thread that it runs on. Unlike
+/// [`has_identity`] also in the child of a fork that the greenlet made, where it is a greenlet of no hub any more.
+#[inline]
+pub fn home() -> Option<ThreadPointer> {
+    hub::home()
 }
 
 /// The block of a hub's thread, and spare ones for its greenlets.
@@ -75,7 +76,13 @@ pub(crate) struct Spares {
 impl Spares {
     /// For the calling thread.
     pub(crate) fn new() -> Spares {
-        Spares { own: ThreadPointer::current(), spare: RefCell::new(Vec::new()) }
+        let own = home().unwrap_or_else(ThreadPointer::current);
+        Spares { own, spare: RefCell::new(Vec::new()) }
+    }
+
+    /// The thread's own thread pointer.
+    pub(crate) fn own(&self) -> ThreadPointer {
+        self.own
     }
 
     /// A block for a new greenlet; `None` if greenlets share those of their thread.

@@ -67,7 +67,7 @@ pub mod lowlevel {
             Ended, Key, abandon, closed, next_wait, offload, on_greenlet, on_hub, runs_greenlet, sleep, stack, wait,
             wait_fds, wake, widen_guards, yield_now,
         };
-        pub use crate::identity::{Identities, has_identity, provide, thread_pointer_of_hub};
+        pub use crate::identity::{Identities, has_identity, home, provide};
         pub use crate::thread_pointer::ThreadPointer;
     }
     pub use crate::killer::Killer;

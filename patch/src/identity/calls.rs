@@ -3,21 +3,55 @@
 use std::ffi::c_void;
 use std::mem;
 
-use libc::{c_char, c_int, clockid_t, cpu_set_t, gid_t, pid_t, pthread_attr_t, pthread_t, sched_param, size_t, uid_t};
+use libc::{
+    c_char, c_int, clockid_t, cpu_set_t, gid_t, pthread_attr_t, pthread_t, sched_param, size_t, termios, uid_t, winsize,
+};
 use sward_runtime::lowlevel::hooks;
 
 use super::on_hub;
 use crate::table::real;
 
-/// As `fork(2)`. libc keeps the caller, and forgets all others of its list of threads.
-pub(crate) unsafe fn fork() -> pid_t {
-    // SAFETY: the caller's promise.
-    let child = on_hub(|| unsafe { real::fork() });
-    if child == 0 {
-        // The child has forgotten the parent's hub on the hub's thread-locals only.
+/// Declares calls that fork. libc keeps the caller, and forgets all others of its list of threads.
+macro_rules! that_fork {
+    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
+        $(
+            /// As the function of that name in the manual.
+            #[allow(non_snake_case, reason = "as in C")]
+            pub(crate) unsafe fn $name($($arg: $type),*) -> c_int {
+                // SAFETY: the caller's promise.
+                in_child_too(|| unsafe { real::$name($($arg),*) })
+            }
+        )*
+    };
+}
+
+that_fork! {
+    fork();
+    __fork();
+    _Fork();
+    daemon(keep_directory: c_int, keep_streams: c_int);
+    forkpty(terminal: *mut c_int, name: *mut c_char, settings: *const termios, size: *const winsize);
+}
+
+/// Makes a call that may return in a child.
+fn in_child_too(f: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: takes nothing.
+    let parent = unsafe { libc::getpid() };
+    let result = on_hub(f);
+    // SAFETY: takes nothing.
+    if unsafe { libc::getpid() } != parent {
+        // The child has forgotten the parent's hub at most on the hub's thread-locals.
         hooks::abandon();
     }
-    child
+    result
+}
+
+/// As `pthread_exit(3)`, which a greenlet cannot do: it ends by returning.
+pub(crate) unsafe fn pthread_exit(_: *mut c_void) -> ! {
+    let message = b"sward-patch: pthread_exit was called in a greenlet, which is none of libc's threads; aborting\n";
+    // SAFETY: plain bytes to standard error, by the system call: `write` is hooked too.
+    unsafe { libc::syscall(libc::SYS_write, 2, message.as_ptr(), message.len()) };
+    std::process::abort();
 }
 
 /// Declares calls that libc makes on all threads of its list, of which the hub's is one.
@@ -74,7 +108,7 @@ fn kernel_thread(thread: pthread_t) -> pthread_t {
     if thread != unsafe { libc::pthread_self() } {
         return thread;
     }
-    hooks::thread_pointer_of_hub().map_or(thread, |hub| hub.address().as_ptr().addr() as pthread_t)
+    hooks::home().map_or(thread, |home| home.address().as_ptr().addr() as pthread_t)
 }
 
 /// As `pthread_getattr_np(3)`: the calling greenlet's stack is the greenlet's.

@@ -172,7 +172,7 @@ pub(crate) fn on_hub<T>(f: impl FnOnce() -> T) -> T {
         call.2 = gate::errno();
         gate::lift(was);
     }
-    let Some(hub) = hooks::thread_pointer_of_hub().filter(|_| hooks::has_identity()) else { return f() };
+    let Some(hub) = hooks::home() else { return f() };
     let mut call = Call(Some(f), None, 0);
     // SAFETY: the hub's own thread pointer, on its thread. `f` is a call of libc's, which does not
     // unwind, and cannot park: hooks are off.
