@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::thread;
 
 use support::patched;
@@ -68,6 +69,24 @@ fn a_child_process_can_change_whose_it_is() {
             assert_eq!(status, 0);
         };
         spawn(forks).join().unwrap();
+    });
+}
+
+#[test]
+fn greenlet_locals_that_destructors_make_are_not_the_next_greenlets() {
+    sward::greenlet_local! {
+        static COUNT: Cell<u32> = Cell::new(0);
+    }
+    struct Counts;
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            COUNT.with(|count| count.set(count.get() + 1));
+        }
+    }
+    thread_local!(static COUNTS: Counts = const { Counts });
+    patched("greenlet_locals_that_destructors_make_are_not_the_next_greenlets", || {
+        spawn(|| COUNTS.with(|_| ())).join().unwrap();
+        assert_eq!(spawn(|| COUNT.with(Cell::get)).join().unwrap(), 0);
     });
 }
 

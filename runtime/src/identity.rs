@@ -26,6 +26,9 @@ use crate::thread_pointer::ThreadPointer;
 /// Blocks that a hub keeps for greenlets to come.
 const SPARES: usize = 1024;
 
+/// Rounds of destructors at a greenlet's end; thread-locals that are made after that are forgotten.
+const ROUNDS: usize = 4;
+
 /// How blocks of thread-locals are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Identities {
@@ -151,9 +154,19 @@ fn destroy_now() {
 /// The last act of a greenlet: nothing on its stack uses a thread-local after this.
 #[inline]
 pub(crate) fn end(slot: &'static Slot) {
+    // What ran since the values of `greenlet_local!` were dropped, and since `destroy` (the destructors of thread-locals,
+    // and of a result that nobody wants), may have made more of both, which the slot's next greenlet must not find.
+    if !slot.locals.is_empty() {
+        let _ = slot.locals.clear();
+    }
     if slot.identity.get().is_some() {
-        // What ran since `destroy` (the destructor of a result that nobody wants) may have made more.
-        destroy_now();
+        for _ in 0..ROUNDS {
+            destroy_now();
+            if slot.locals.is_empty() {
+                break;
+            }
+            let _ = slot.locals.clear();
+        }
         (IDENTITIES.get().expect("blocks are made by it").reset)();
     }
 }

@@ -177,3 +177,17 @@ fn a_value_may_be_taken_out_while_its_greenlet_waits() {
     greenlet.join().unwrap();
     assert!(seen.is_raised());
 }
+
+#[test]
+fn a_value_that_a_result_nobody_wants_makes_does_not_reach_the_next_greenlet() {
+    struct Writes;
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            TEXT.with(|text| text.replace("used".into()));
+        }
+    }
+    let _watchdog = watchdog();
+    drop(sward::spawn(|| Writes));
+    sward::yield_now();
+    assert_eq!(sward::spawn(|| TEXT.with(|text| text.borrow().clone())).join().unwrap(), "fresh");
+}
