@@ -230,6 +230,9 @@ functions! {
     greenlet fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int = green::children::pthread_join;
     greenlet fn flock(fd: c_int, operation: c_int) -> c_int = green::children::flock;
     always fn pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
+    always fn __pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
+    always fn pthread_key_delete(key: pthread_key_t) -> c_int = identity::keys::delete;
+    always fn tss_delete(key: pthread_key_t) -> () = identity::keys::delete_tss;
     always fn tss_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create_tss;
     identity fn fork() -> pid_t = identity::calls::fork;
     identity fn __fork() -> pid_t = identity::calls::__fork;

@@ -130,3 +130,37 @@ fn a_greenlet_becomes_a_daemon() {
         .unwrap();
     });
 }
+
+#[test]
+fn a_key_that_was_deleted_leaves_no_destructor() {
+    use std::ffi::c_void;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static WRONG: AtomicUsize = AtomicUsize::new(0);
+    unsafe extern "C" fn wrong(_: *mut c_void) {
+        WRONG.fetch_add(1, Ordering::Relaxed);
+    }
+    patched("a_key_that_was_deleted_leaves_no_destructor", || {
+        let (mut first, mut second) = (0, 0);
+        // Made past the hooks, as within libc: by an address that was looked up in it.
+        // SAFETY: C strings; the type is that of the function.
+        let create = unsafe {
+            let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+            type Create =
+                unsafe extern "C" fn(*mut libc::pthread_key_t, Option<unsafe extern "C" fn(*mut c_void)>) -> i32;
+            std::mem::transmute::<*mut c_void, Create>(libc::dlsym(libc, c"pthread_key_create".as_ptr()))
+        };
+        // SAFETY: places for the keys.
+        unsafe {
+            assert_eq!(libc::pthread_key_create(&raw mut first, Some(wrong)), 0);
+            assert_eq!(libc::pthread_key_delete(first), 0);
+            assert_eq!(create(&raw mut second, None), 0);
+        }
+        assert_eq!(first, second, "libc gives numbers again");
+        // SAFETY: a live key, whose values are not looked at.
+        let set = move || unsafe { libc::pthread_setspecific(second, std::ptr::without_provenance(8)) };
+        assert_eq!(spawn(set).join().unwrap(), 0);
+        assert_eq!(WRONG.load(Ordering::Relaxed), 0, "another key's destructor was called");
+        // SAFETY: a live key.
+        assert_eq!(unsafe { libc::pthread_key_delete(second) }, 0);
+    });
+}

@@ -45,6 +45,20 @@ pub(crate) unsafe fn create_tss(key: *mut pthread_key_t, destructor: Option<Dest
     result
 }
 
+/// As `pthread_key_delete(3)`: the next key of that number may be made where we do not see it.
+pub(crate) unsafe fn delete(key: pthread_key_t) -> c_int {
+    note(key, None);
+    // SAFETY: the caller's argument.
+    unsafe { real::pthread_key_delete(key) }
+}
+
+/// As `tss_delete(3)`.
+pub(crate) unsafe fn delete_tss(key: pthread_key_t) {
+    note(key, None);
+    // SAFETY: the caller's argument.
+    unsafe { real::tss_delete(key) }
+}
+
 /// Notes a key's destructor.
 fn note(key: pthread_key_t, destructor: Option<Destructor>) {
     let Some(place) = DESTRUCTORS.get(key as usize) else { return };
