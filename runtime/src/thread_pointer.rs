@@ -61,6 +61,8 @@ impl ThreadPointer {
     #[inline(never)]
     pub unsafe fn call(self, f: Call, data: *mut c_void) {
         let before = ThreadPointer::current();
+        // Hidden from the optimizer: inlined into this function, `f` could use thread-locals of before.
+        let f = std::hint::black_box(f);
         // SAFETY: the caller vouches for `self`. This function is not inlined, and uses no
         // thread-local.
         unsafe { self.set() };
