@@ -35,7 +35,7 @@ fn fifty_waits_of_redis_take_as_long_as_one() {
         for url in &urls {
             let client = Client::open(url.as_str()).unwrap();
             let open = move |_| client.get_connection().unwrap();
-            proves(&format!("redis, {}", &url[..4]), 50, open, work);
+            proves(if url.starts_with("unix") { "redis over a Unix socket" } else { "redis over TCP" }, 50, open, work);
         }
     });
 }

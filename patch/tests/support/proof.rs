@@ -36,7 +36,7 @@ pub(crate) fn proves<P, T>(
         work(number, own)
     });
     let (taken, serial) = (start.elapsed(), WAIT * count as u32);
-    println!("{what}: {count} greenlets took {taken:.0?}; one after the other it is {serial:.0?} at least");
+    println!("{what}: {count} greenlets took {taken:.2?}; one after the other it is {serial:.0?} at least");
     for after in sward::patch::stats().iter() {
         let (calls, parks) =
             (after.calls - before.of(after.function).calls, after.parks - before.of(after.function).parks);
