@@ -164,3 +164,26 @@ fn a_key_that_was_deleted_leaves_no_destructor() {
         assert_eq!(unsafe { libc::pthread_key_delete(second) }, 0);
     });
 }
+
+#[test]
+fn a_greenlet_begins_with_the_processs_locale() {
+    unsafe extern "C" {
+        /// Where the calling thread's classes of characters are.
+        fn __ctype_b_loc() -> *const *const u16;
+    }
+    patched("a_greenlet_begins_with_the_processs_locale", || {
+        // SAFETY: always a pointer.
+        let classes = || unsafe { *__ctype_b_loc() }.addr();
+        // Leaves a block behind.
+        assert_eq!(spawn(classes).join().unwrap(), classes());
+        let before = classes();
+        // SAFETY: a C string; no other test looks at the locale.
+        assert!(!unsafe { libc::setlocale(libc::LC_CTYPE, c"C.UTF-8".as_ptr()) }.is_null());
+        assert_ne!(classes(), before);
+        let seen = spawn(classes).join().unwrap();
+        let expected = classes();
+        // SAFETY: as above.
+        unsafe { libc::setlocale(libc::LC_CTYPE, c"C".as_ptr()) };
+        assert_eq!(seen, expected);
+    });
+}

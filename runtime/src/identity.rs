@@ -34,6 +34,8 @@ const ROUNDS: usize = 4;
 pub struct Identities {
     /// Makes a block for greenlets of the thread whose own thread pointer is given.
     pub make: fn(ThreadPointer) -> io::Result<ThreadPointer>,
+    /// Called on a greenlet as its first act.
+    pub begin: fn(),
     /// Called on a greenlet at its end: destroys its thread-locals as the end of a thread does. May park.
     pub destroy: fn(),
     /// Called on a greenlet as its very last act: leaves its block as if it were new.
@@ -132,6 +134,7 @@ pub(crate) fn free(block: ThreadPointer) {
 pub(crate) fn begin(hub: &'static Hub, slot: &'static Slot) {
     if slot.identity.get().is_some() {
         hub::adopt(hub);
+        (IDENTITIES.get().expect("blocks are made by it").begin)();
     }
 }
 

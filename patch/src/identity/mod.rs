@@ -71,7 +71,7 @@ pub(crate) fn start() -> Result<(), Why> {
         unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
         open::catch_up();
         // SAFETY: `make` returns blocks that libc takes for threads, as the canary has shown.
-        unsafe { hooks::provide(Identities { make, destroy, reset, free }) };
+        unsafe { hooks::provide(Identities { make, begin, destroy, reset, free }) };
         Ok(())
     })
 }
@@ -186,6 +186,11 @@ pub(crate) fn on_hub<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// The beginning of a greenlet, on it: the process's locale, which may be another than when its block was made.
+fn begin() {
+    block::reset_locale(std::ptr::null_mut());
+}
+
 /// The end of a greenlet, on it: destructors of its thread-locals and of values under keys.
 fn destroy() {
     let known = known();
@@ -213,7 +218,6 @@ fn reset() {
     block.forget_robust(&known.layout);
     // SAFETY: takes nothing. What it tells is a thread's own, and freed with the next message.
     unsafe { libc::dlerror() };
-    block::reset_locale(std::ptr::null_mut());
     gate::set_errno(0);
     // SAFETY: the greenlet is at its end, and uses no thread-local after this.
     while !unsafe { Loaded::now(&known.layout).renew(&known.layout) } {}
