@@ -15,7 +15,7 @@
 //!
 //! # How it works
 //!
-//! This crate defines `read`, `recv`, `poll`, `nanosleep` and some forty other symbols of libc. The
+//! This crate defines `read`, `recv`, `poll`, `nanosleep` and some ninety other symbols of libc. The
 //! linker lets the program's own definitions win over libc's, for std, for C archives and for shared
 //! libraries, also for those that are loaded later. Each definition looks whether it is called on a
 //! greenlet's stack after [`all`]; if not, it calls libc's. If so, it makes the call in a form that
@@ -105,7 +105,8 @@ use unsupported as how;
 ///
 /// After this, a libc call in a greenlet may run other greenlets of the same thread before it returns.
 /// The caller vouches that no code called inside greenlets relies on the contrary: on a thread-local
-/// that it leaves in an intermediate state across a blocking call, on a lock held across one that
+/// that it leaves in an intermediate state across a blocking call (where greenlets share those of their
+/// thread: [`Report::thread_identity`] tells), on a lock held across one that
 /// the thread's root takes (a deadlock), or on being the only user of an object that it
 /// took to be safe because it never leaves its thread.
 ///
