@@ -95,3 +95,18 @@ fn a_waiter_and_a_waker() {
         assert_eq!((table.waiting.load(SeqCst), table.value.load(SeqCst)), (0, 0));
     });
 }
+
+#[test]
+fn a_waiter_and_two_wakers() {
+    loom::model(|| {
+        let table = Table::new();
+        let givers = [(); 2].map(|()| {
+            let table = table.clone();
+            thread::spawn(move || table.give())
+        });
+        table.take();
+        table.take();
+        givers.map(|giver| giver.join().unwrap());
+        assert_eq!((table.waiting.load(SeqCst), table.value.load(SeqCst)), (0, 0));
+    });
+}
