@@ -13,6 +13,7 @@ use http_body::Body as _;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::patience::Patience;
 use crate::stream::Peer;
 
 /// Nothing went wrong.
@@ -62,6 +63,8 @@ pub struct Body {
     peer: Peer,
     /// What went wrong; none if there is no body.
     fate: Option<Arc<Fate>>,
+    /// How long it waits when it is polled.
+    patience: Patience,
 }
 
 /// What went wrong with a body, for the engine to choose the status.
@@ -99,7 +102,7 @@ impl Body {
     /// Around what hyper receives.
     pub(crate) fn new(incoming: Incoming, limit: u64, timeout: Option<Duration>, peer: Peer) -> Body {
         let fate = if http_body::Body::is_end_stream(&incoming) { None } else { Some(Arc::default()) };
-        Body { incoming, chunk: Bytes::new(), left: limit, timeout, peer, fate }
+        Body { incoming, chunk: Bytes::new(), left: limit, timeout, peer, fate, patience: Patience::default() }
     }
 
     /// Where to look at the end for what went wrong.
@@ -220,7 +223,7 @@ impl Read for Body {
     }
 }
 
-/// Has the limit on the size, not the one on time.
+/// Has the same limits, on size and on time.
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = io::Error;
@@ -229,7 +232,17 @@ impl http_body::Body for Body {
         if !self.chunk.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.chunk)))));
         }
-        self.poll(context)
+        let (polled, limit) = (self.poll(context), self.timeout);
+        match limit {
+            Some(limit) if polled.is_pending() && self.patience.is_lost(limit, context) => {
+                Poll::Ready(Some(Err(self.fail(TOO_SLOW))))
+            }
+            Some(_) if polled.is_ready() => {
+                self.patience.restore();
+                polled
+            }
+            _ => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

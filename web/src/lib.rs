@@ -49,6 +49,7 @@ mod connection;
 mod driver;
 mod exchange;
 mod listen;
+mod patience;
 mod pipe;
 mod reply;
 mod server;

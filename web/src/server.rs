@@ -164,7 +164,7 @@ settings! {
     /// ```
     head_timeout: Option<Duration> => head_timeout = head_timeout;
     /// How long a read of a request's body may wait for the client (30 seconds; `None`: no limit). A handler
-    /// that then returns an error is answered with 408. Not for bodies polled as `http_body::Body`.
+    /// that then returns an error is answered with 408.
     ///
     /// ```
     /// # use std::time::Duration;

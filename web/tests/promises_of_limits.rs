@@ -4,6 +4,7 @@ mod support;
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,36 @@ fn a_body_that_stops_coming_is_answered_with_408() {
         stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel")?;
         let answer = rest(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"), "{answer}");
+        server.stop()
+    });
+}
+
+/// As frameworks read it. Each piece that comes begins the limit anew.
+#[test]
+fn a_body_that_is_polled_and_stops_coming_is_answered_with_408() {
+    watched(|| {
+        let server = start_with(bind()?.body_timeout(Some(ms(500))), |mut request| {
+            let (mut len, body) = (0, request.body_mut());
+            while let Some(frame) =
+                sward::block_on(std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)))
+            {
+                len += frame?.into_data().map_or(0, |data| data.len());
+            }
+            io::Result::Ok(Response::new(len.to_string()))
+        })?;
+        let mut stream = server.connect()?;
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n")?;
+        for _ in 0..5 {
+            stream.write_all(b"x")?;
+            sward::sleep(ms(120)); // 600 ms in all
+        }
+        stream.write_all(b"x")?;
+        assert!(read_answer(&mut stream)?.ends_with("\r\n\r\n6"));
+        let begun = Instant::now();
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel")?;
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"), "{answer}");
+        assert!(begun.elapsed() >= ms(495), "{:?}", begun.elapsed());
         server.stop()
     });
 }
