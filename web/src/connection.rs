@@ -197,7 +197,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Executor {
     }
 }
 
-/// HTTP/2: the connection and its streams, all polled in the connection's greenlet. None of these
+/// HTTP/2: the connection and its streams, all polled in the same turns. None of these
 /// futures blocks; what blocks, the application, has greenlets of its own.
 struct Http2 {
     /// hyper's connection.
