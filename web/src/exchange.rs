@@ -113,17 +113,18 @@ impl Exchange {
     /// A request has come.
     fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
         let settings = &shared.settings;
-        let request =
-            request.map(|incoming| Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer));
         shared.exchange_begins();
-        Rc::new(Exchange {
+        let (head, incoming) = request.into_parts();
+        let body = Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer);
+        // Written where it stays: `Rc::new` would take the finished value and write it a second time.
+        Rc::new_cyclic(|_| Exchange {
             shared: shared.clone(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
-            fate: request.body().fate(),
-            request: RefCell::new(Some(request)),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
+            fate: body.fate(),
+            request: RefCell::new(Some(Request::from_parts(head, body))),
             answer: const { RefCell::new(None) },
             timed_out: Cell::new(false),
             done: Cell::new(false),
