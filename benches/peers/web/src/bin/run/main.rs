@@ -47,8 +47,8 @@ fn main() -> std::io::Result<()> {
         // Turns: what else the machine does meets all of them.
         for connections in CONNECTIONS {
             each(&servers, round, |index, server| {
-                // wrk itself takes a second or two to open thousands of connections.
-                let seconds = if connections < 10_000 { seconds } else { seconds.max(5) };
+                // wrk itself takes seconds to open thousands of connections, more on a busy machine.
+                let seconds = if connections < 10_000 { seconds } else { seconds.max(8) };
                 let load = Load { connections, seconds, pipelined: false };
                 if let Some(sample) = measure::run(server, &load)? {
                     results.by_connections.entry((connections, index)).or_default().push(sample);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::servers::{Server, programs};
@@ -56,16 +57,19 @@ struct Running {
 impl Running {
     /// Starts a server and waits until it listens.
     fn start(server: &Server) -> io::Result<Running> {
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let running = Running { process: server.command(&addr).spawn()?, addr };
-        let begun = Instant::now();
-        while let Err(error) = TcpStream::connect(&running.addr) {
-            if begun.elapsed() > Duration::from_secs(10) {
-                return Err(error);
+        for port in free_ports().take(5) {
+            let addr = format!("127.0.0.1:{port}");
+            let mut running = Running { process: server.command(&addr).spawn()?, addr };
+            let begun = Instant::now();
+            // One that has ended found its port taken meanwhile.
+            while running.process.try_wait()?.is_none() && begun.elapsed() < Duration::from_secs(10) {
+                if TcpStream::connect(&running.addr).is_ok() {
+                    return Ok(running);
+                }
+                std::thread::sleep(Duration::from_millis(20));
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(running)
+        Err(io::Error::other(format!("{} does not listen", server.name)))
     }
 
     /// Seconds of processor time so far, of all threads.
@@ -90,6 +94,14 @@ impl Drop for Running {
         _ = self.process.kill();
         _ = self.process.wait();
     }
+}
+
+/// Ports that nobody listens on, below those that clients are given.
+fn free_ports() -> impl Iterator<Item = u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 8000) as u16;
+    std::iter::repeat_with(move || first + NEXT.fetch_add(1, Ordering::Relaxed) % 4000)
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 /// Loads a server; none, with a message, if wrk failed.
