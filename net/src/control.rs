@@ -233,6 +233,15 @@ impl ServerHandle {
     }
 
     /// Whether the server has stopped: no handler runs any more.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// assert!(!handle.is_stopped());
+    /// handle.stop(); // before it serves: it never will
+    /// assert!(handle.is_stopped());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn is_stopped(&self) -> bool {
         self.control.phase() == Phase::Stopped
     }

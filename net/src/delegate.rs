@@ -164,6 +164,12 @@ macro_rules! ttl_methods {
         /// # Errors
         ///
         /// As std's.
+        ///
+        /// ```
+        #[doc = $make]
+        /// assert!(socket.ttl()? > 0);
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn ttl(&self) -> io::Result<u32> {
             self.socket.get_ref().ttl()
         }
@@ -214,6 +220,12 @@ macro_rules! timeout_methods {
         /// # Errors
         ///
         /// None; the type is std's.
+        ///
+        /// ```
+        #[doc = $make]
+        /// assert_eq!(socket.read_timeout()?, None);
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
             Ok(self.socket.read_timeout())
         }
@@ -223,6 +235,12 @@ macro_rules! timeout_methods {
         /// # Errors
         ///
         /// None; the type is std's.
+        ///
+        /// ```
+        #[doc = $make]
+        /// assert_eq!(socket.write_timeout()?, None);
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
             Ok(self.socket.write_timeout())
         }

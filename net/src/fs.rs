@@ -25,12 +25,18 @@ mod read_dir;
 
 /// Functions of one path.
 macro_rules! of_one_path {
-    ($($name:ident -> $result:ty;)*) => {$(
+    ($($name:ident -> $result:ty, $example:literal;)*) => {$(
         #[doc = concat!("As [`std::fs::", stringify!($name), "`]. Blocks the greenlet.")]
         ///
         /// # Errors
         ///
         /// As std's.
+        ///
+        /// ```
+        #[doc = concat!("# let path = std::env::temp_dir().join(format!(\"sward-doc-", stringify!($name), "-{}\", std::process::id()));")]
+        #[doc = $example]
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn $name<P: AsRef<Path>>(path: P) -> io::Result<$result> {
             let path = path.as_ref().to_owned();
             offload(move || std::fs::$name(path))
@@ -39,28 +45,44 @@ macro_rules! of_one_path {
 }
 
 of_one_path! {
-    canonicalize -> PathBuf;
-    create_dir -> ();
-    create_dir_all -> ();
-    exists -> bool;
-    metadata -> Metadata;
-    read -> Vec<u8>;
-    read_link -> PathBuf;
-    read_to_string -> String;
-    remove_dir -> ();
-    remove_dir_all -> ();
-    remove_file -> ();
-    symlink_metadata -> Metadata;
+    canonicalize -> PathBuf, "assert!(sward::fs::canonicalize(\".\")?.is_absolute());";
+    create_dir -> (), "sward::fs::create_dir(&path)?;
+# sward::fs::remove_dir(&path)?;";
+    create_dir_all -> (), "sward::fs::create_dir_all(path.join(\"a/b\"))?;
+# sward::fs::remove_dir_all(&path)?;";
+    exists -> bool, "assert!(sward::fs::exists(\"Cargo.toml\")?);";
+    metadata -> Metadata, "assert!(sward::fs::metadata(\"Cargo.toml\")?.is_file());";
+    read -> Vec<u8>, "assert!(!sward::fs::read(\"Cargo.toml\")?.is_empty());";
+    read_link -> PathBuf, "std::os::unix::fs::symlink(\"there\", &path)?;
+assert_eq!(sward::fs::read_link(&path)?.as_os_str(), \"there\");
+# sward::fs::remove_file(&path)?;";
+    read_to_string -> String, "assert!(sward::fs::read_to_string(\"Cargo.toml\")?.contains(\"sward\"));";
+    remove_dir -> (), "sward::fs::create_dir(&path)?;
+sward::fs::remove_dir(&path)?;";
+    remove_dir_all -> (), "sward::fs::create_dir_all(path.join(\"a/b\"))?;
+sward::fs::remove_dir_all(&path)?;";
+    remove_file -> (), "sward::fs::write(&path, \"\")?;
+sward::fs::remove_file(&path)?;";
+    symlink_metadata -> Metadata, "assert!(!sward::fs::symlink_metadata(\"Cargo.toml\")?.is_symlink());";
 }
 
 /// Functions of two paths.
 macro_rules! of_two_paths {
-    ($($name:ident -> $result:ty;)*) => {$(
+    ($($name:ident -> $result:ty, $example:literal;)*) => {$(
         #[doc = concat!("As [`std::fs::", stringify!($name), "`]. Blocks the greenlet.")]
         ///
         /// # Errors
         ///
         /// As std's.
+        ///
+        /// ```
+        #[doc = concat!("# let path = std::env::temp_dir().join(format!(\"sward-doc-", stringify!($name), "-{}\", std::process::id()));")]
+        /// # let other = path.with_extension("other");
+        #[doc = $example]
+        /// # sward::fs::remove_file(&other)?;
+        /// # let _ = sward::fs::remove_file(&path);
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn $name<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<$result> {
             let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
             offload(move || std::fs::$name(from, to))
@@ -69,9 +91,13 @@ macro_rules! of_two_paths {
 }
 
 of_two_paths! {
-    copy -> u64;
-    hard_link -> ();
-    rename -> ();
+    copy -> u64, "sward::fs::write(&path, \"hello\")?;
+assert_eq!(sward::fs::copy(&path, &other)?, 5);";
+    hard_link -> (), "sward::fs::write(&path, \"hello\")?;
+sward::fs::hard_link(&path, &other)?;";
+    rename -> (), "sward::fs::write(&path, \"hello\")?;
+sward::fs::rename(&path, &other)?;
+assert!(!sward::fs::exists(&path)?);";
 }
 
 /// As [`std::fs::write`]. Blocks the greenlet.
@@ -79,6 +105,13 @@ of_two_paths! {
 /// # Errors
 ///
 /// As std's.
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("sward-doc-write-{}", std::process::id()));
+/// sward::fs::write(&path, "hello")?;
+/// # sward::fs::remove_file(path)?;
+/// # std::io::Result::Ok(())
+/// ```
 pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result<()> {
     let (path, contents) = (path.as_ref().to_owned(), contents.as_ref().to_owned());
     offload(move || std::fs::write(path, contents))
@@ -89,6 +122,16 @@ pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result
 /// # Errors
 ///
 /// As std's.
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("sward-doc-perms-{}", std::process::id()));
+/// # sward::fs::write(&path, "hello")?;
+/// let mut permissions = sward::fs::metadata(&path)?.permissions();
+/// permissions.set_readonly(true);
+/// sward::fs::set_permissions(&path, permissions)?;
+/// # sward::fs::remove_file(path)?;
+/// # std::io::Result::Ok(())
+/// ```
 pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     offload(move || std::fs::set_permissions(path, permissions))

@@ -16,7 +16,7 @@
 //! | `os::unix::net::UnixDatagram` | all stable methods | `peek`, `peek_from`, `set_mark` are unstable; `FromRawFd` |
 //! | `net::ToSocketAddrs` | a trait of our own with the same implementors: std's would block in the caller | |
 //! | `process` | `Command`, `Child`, the pipes | `pre_exec` is unsafe: set it on std's `Command` and convert |
-//! | `fs` | the free functions, `File`, `OpenOptions`, `ReadDir` | `File::lock` and its kin; `soft_link` is deprecated |
+//! | `fs` | the free functions, `File`, `OpenOptions`, `ReadDir` | `File::lock` and its kin, `FileExt`, `File` into std's (take std's, or `offload` what needs them); `soft_link` is deprecated; `DirBuilder` and `DirEntry` are std's and block the thread |
 //!
 //! A socket that is converted into std's type, an `OwnedFd` or a raw descriptor goes back to blocking
 //! mode, as std would have it. Clones share that mode, so convert the last one.

@@ -98,12 +98,24 @@ impl Command {
     }
 
     /// Adds arguments.
+    ///
+    /// ```
+    /// let output = sward::process::Command::new("echo").args(["a", "b"]).output()?;
+    /// assert_eq!(output.stdout, b"a b\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&mut self, args: I) -> &mut Command {
         self.inner.args(args);
         self
     }
 
     /// Sets variables of the environment.
+    ///
+    /// ```
+    /// let output = sward::process::Command::new("sh").args(["-c", "echo $A"]).envs([("A", "b")]).output()?;
+    /// assert_eq!(output.stdout, b"b\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Command
     where
         I: IntoIterator<Item = (K, V)>,
@@ -115,6 +127,12 @@ impl Command {
     }
 
     /// Sets the child's standard input.
+    ///
+    /// ```
+    /// use sward::process::{Command, Stdio};
+    /// assert!(Command::new("cat").stdin(Stdio::null()).status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stdin<T: Into<Stdio>>(&mut self, stdin: T) -> &mut Command {
         self.is_set[0] = true;
         self.inner.stdin(stdin);
@@ -122,6 +140,12 @@ impl Command {
     }
 
     /// Sets the child's standard output.
+    ///
+    /// ```
+    /// use sward::process::{Command, Stdio};
+    /// assert!(Command::new("echo").stdout(Stdio::null()).status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stdout<T: Into<Stdio>>(&mut self, stdout: T) -> &mut Command {
         self.is_set[1] = true;
         self.inner.stdout(stdout);
@@ -129,6 +153,12 @@ impl Command {
     }
 
     /// Sets the child's standard error.
+    ///
+    /// ```
+    /// use sward::process::{Command, Stdio};
+    /// assert!(!Command::new("cat").arg("/no/such/file").stderr(Stdio::null()).status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stderr<T: Into<Stdio>>(&mut self, stderr: T) -> &mut Command {
         self.is_set[2] = true;
         self.inner.stderr(stderr);
@@ -193,31 +223,63 @@ impl Command {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let status = sward::process::Command::new("sh").args(["-c", "exit 3"]).status()?;
+    /// assert_eq!(status.code(), Some(3));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn status(&mut self) -> io::Result<ExitStatus> {
         self.spawn()?.wait()
     }
 
     /// Replaces this process by the program (`CommandExt::exec`); returns only if that fails.
+    ///
+    /// ```
+    /// let error = sward::process::Command::new("/no/such/program").exec();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn exec(&mut self) -> io::Error {
         self.inner.exec()
     }
 
     /// The program.
+    ///
+    /// ```
+    /// assert_eq!(sward::process::Command::new("true").get_program(), "true");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn get_program(&self) -> &OsStr {
         self.inner.get_program()
     }
 
     /// The arguments.
+    ///
+    /// ```
+    /// assert_eq!(sward::process::Command::new("echo").arg("a").get_args().count(), 1);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn get_args(&self) -> CommandArgs<'_> {
         self.inner.get_args()
     }
 
     /// The variables that were set or removed.
+    ///
+    /// ```
+    /// assert_eq!(sward::process::Command::new("env").env("A", "b").get_envs().count(), 1);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn get_envs(&self) -> CommandEnvs<'_> {
         self.inner.get_envs()
     }
 
     /// The working directory, if set.
+    ///
+    /// ```
+    /// assert_eq!(sward::process::Command::new("true").get_current_dir(), None);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn get_current_dir(&self) -> Option<&Path> {
         self.inner.get_current_dir()
     }

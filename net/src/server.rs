@@ -91,6 +91,11 @@ impl Server<TcpListener> {
     /// # Errors
     ///
     /// As [`TcpListener::bind`].
+    ///
+    /// ```
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Server<TcpListener>> {
         TcpListener::bind(addr).map(Server::from)
     }
@@ -100,6 +105,12 @@ impl Server<TcpListener> {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// assert_ne!(server.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -137,6 +148,11 @@ impl<L: Accept> Server<L> {
     /// # Panics
     ///
     /// If `size` is zero.
+    ///
+    /// ```
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?.pool(1000);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn pool(mut self, size: usize) -> Self {
         assert!(size > 0, "a server with a pool of zero would never handle a connection");
         self.settings.pool = size;
@@ -145,12 +161,26 @@ impl<L: Accept> Server<L> {
 
     /// Stops at SIGTERM or SIGINT as [`ServerHandle::stop_timeout`] does: stops accepting, lets
     /// handlers run for at most `limit`, kills the rest, and lets `serve` return.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?.stop_on_signal(Duration::from_secs(30));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stop_on_signal(mut self, limit: Duration) -> Self {
         self.settings.stop_on_signal = Some(limit);
         self
     }
 
     /// Stops the server from elsewhere.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// let handle = server.handle();
+    /// sward::spawn(move || handle.stop());
+    /// server.serve(|_stream, peer| println!("{peer} was here"))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         ServerHandle { control: self.control.clone() }
     }
@@ -164,6 +194,14 @@ impl<L: Accept> Server<L> {
     /// # Errors
     ///
     /// When accepting fails for good, which on a sound listener it does not.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// # let handle = server.handle();
+    /// # sward::spawn(move || handle.stop());
+    /// server.serve(|stream, _peer| std::io::copy(&mut &stream, &mut &stream))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn serve<F, R>(self, handler: F) -> io::Result<()>
     where
         F: Fn(L::Stream, L::Peer) -> R + 'static,

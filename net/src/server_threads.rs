@@ -15,6 +15,11 @@ use crate::server::{Server, Signals, serve_on_this_hub};
 use crate::tcp::TcpListener;
 
 /// A [`Server`] on several hubs, see [`Server::threads`].
+///
+/// ```
+/// let server: sward::net::ServerThreads = sward::net::Server::bind("127.0.0.1:0")?.threads(2);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct ServerThreads<L: Accept = TcpListener> {
     /// The server as it is on one hub.
@@ -64,6 +69,13 @@ impl ServerThreads<TcpListener> {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// let server = server.threads(2);
+    /// assert_ne!(server.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.server.local_addr()
     }
@@ -75,18 +87,38 @@ impl<L: Accept> ServerThreads<L> {
     /// # Panics
     ///
     /// If `size` is zero.
+    ///
+    /// ```
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?.threads(2).pool(500); // 1000 in all
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn pool(mut self, size: usize) -> Self {
         self.server = self.server.pool(size);
         self
     }
 
     /// As [`Server::stop_on_signal`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let server = sward::net::Server::bind("127.0.0.1:0")?.threads(2).stop_on_signal(Duration::from_secs(30));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stop_on_signal(mut self, limit: Duration) -> Self {
         self.server = self.server.stop_on_signal(limit);
         self
     }
 
     /// As [`Server::handle`].
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// let server = server.threads(2);
+    /// let handle = server.handle();
+    /// std::thread::spawn(move || handle.stop());
+    /// server.serve(|_stream, peer| println!("{peer} was here"))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         self.server.handle()
     }
@@ -97,6 +129,15 @@ impl<L: Accept> ServerThreads<L> {
     ///
     /// When a listener or a thread cannot be made, or accepting fails for good; the other hubs are
     /// stopped first.
+    ///
+    /// ```
+    /// # let server = sward::net::Server::bind("127.0.0.1:0")?;
+    /// # let server = server.threads(2);
+    /// # let handle = server.handle();
+    /// # std::thread::spawn(move || handle.stop());
+    /// server.serve(|stream, _peer| std::io::copy(&mut &stream, &mut &stream))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn serve<F, R>(self, handler: F) -> io::Result<()>
     where
         F: Fn(L::Stream, L::Peer) -> R + Send + Sync + 'static,

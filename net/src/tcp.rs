@@ -128,6 +128,13 @@ impl TcpStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = sward::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().peer_addr()
     }
@@ -137,6 +144,13 @@ impl TcpStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = sward::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(stream.local_addr()?.ip().is_loopback());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
@@ -197,6 +211,14 @@ impl TcpStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = sward::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.get_ref().set_nodelay(nodelay)
     }
@@ -206,6 +228,13 @@ impl TcpStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = sward::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(!stream.nodelay()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.get_ref().nodelay()
     }
@@ -285,6 +314,12 @@ impl TcpListener {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }

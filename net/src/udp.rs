@@ -59,6 +59,12 @@ macro_rules! option {
         /// # Errors
         ///
         /// As std's.
+        ///
+        /// ```
+        /// let socket = sward::net::UdpSocket::bind("127.0.0.1:0")?;
+        #[doc = concat!("println!(\"{}\", socket.", stringify!($get), "()?);")]
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn $get(&self) -> io::Result<$type> {
             self.socket.get_ref().$get()
         }
@@ -87,6 +93,16 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the read timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// a.send(b"hi")?;
+    /// let mut buf = [0; 8];
+    /// assert_eq!(b.recv_from(&mut buf)?, (2, a.local_addr()?));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.read("UdpSocket::recv_from", |io| io.recv_from(buf))
     }
@@ -97,6 +113,16 @@ impl UdpSocket {
     /// # Errors
     ///
     /// The same.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// a.send(b"hi")?;
+    /// assert_eq!(b.peek_from(&mut [0; 8])?.0, 2);
+    /// assert_eq!(b.recv_from(&mut [0; 8])?.0, 2); // still there
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.read("UdpSocket::peek_from", |io| io.peek_from(buf))
     }
@@ -106,6 +132,13 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the write timeout passes.
+    ///
+    /// ```
+    /// # use sward::net::UdpSocket;
+    /// # let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// assert_eq!(a.send_to(b"hi", b.local_addr()?)?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         let addr = addr.to_socket_addrs()?.next();
         let addr = addr.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to"))?;
@@ -136,6 +169,14 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the write timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// assert_eq!(a.send(b"hi")?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.socket.write("UdpSocket::send", |io| io.send(buf))
     }
@@ -145,6 +186,15 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the read timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// a.send(b"hi")?;
+    /// assert_eq!(b.recv(&mut [0; 8])?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.read("UdpSocket::recv", |io| io.recv(buf))
     }
@@ -154,6 +204,16 @@ impl UdpSocket {
     /// # Errors
     ///
     /// The same.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// a.send(b"hi")?;
+    /// assert_eq!(b.peek(&mut [0; 8])?, 2);
+    /// assert_eq!(b.recv(&mut [0; 8])?, 2); // still there
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.read("UdpSocket::peek", |io| io.peek(buf))
     }
@@ -163,6 +223,14 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// assert_eq!(a.peer_addr()?, b.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().peer_addr()
     }
@@ -172,6 +240,14 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let (a, b) = (sward::net::UdpSocket::bind("127.0.0.1:0")?, sward::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// # a.connect(b.local_addr()?)?;
+    /// # b.connect(a.local_addr()?)?;
+    /// assert!(a.local_addr()?.ip().is_loopback());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }

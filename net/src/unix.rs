@@ -80,6 +80,14 @@ impl UnixStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    /// # let name = SocketAddr::from_abstract_name(format!("sward-doc-connect-{}", std::process::id()))?;
+    /// let listener = sward::net::UnixListener::bind_addr(&name)?;
+    /// let stream = sward::net::UnixStream::connect_addr(&listener.local_addr()?)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn connect_addr(addr: &SocketAddr) -> io::Result<UnixStream> {
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         let addr = to_rustix(addr)?;
@@ -117,6 +125,12 @@ impl UnixStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let (a, _b) = sward::net::UnixStream::pair()?;
+    /// assert!(a.local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
@@ -126,6 +140,12 @@ impl UnixStream {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let (a, _b) = sward::net::UnixStream::pair()?;
+    /// assert!(a.peer_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().peer_addr()
     }
@@ -184,6 +204,13 @@ impl UnixListener {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-bind-{}", std::process::id()));
+    /// let listener = sward::net::UnixListener::bind(&path)?;
+    /// # std::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&SocketAddr::from_pathname(path)?)
     }
@@ -215,6 +242,16 @@ impl UnixListener {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    /// # let name = SocketAddr::from_abstract_name(format!("sward-doc-accept-{}", std::process::id()))?;
+    /// # let listener = sward::net::UnixListener::bind_addr(&name)?;
+    /// # let _client = sward::net::UnixStream::connect_addr(&name)?;
+    /// let (stream, peer) = listener.accept()?;
+    /// assert!(peer.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         self.socket.read("UnixListener::accept", |io| {
             let (fd, peer) = rustix::net::acceptfrom_with(io, FLAGS)?;
@@ -227,11 +264,31 @@ impl UnixListener {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-local-{}", std::process::id()));
+    /// let listener = sward::net::UnixListener::bind(&path)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// # std::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
 
     /// The connections, one after the other, without end. Its `next` blocks the greenlet.
+    ///
+    /// ```
+    /// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    /// # let name = SocketAddr::from_abstract_name(format!("sward-doc-incoming-{}", std::process::id()))?;
+    /// # let listener = sward::net::UnixListener::bind_addr(&name)?;
+    /// # let _client = sward::net::UnixStream::connect_addr(&name)?;
+    /// for stream in listener.incoming() {
+    ///     println!("from {:?}", stream?.peer_addr()?);
+    /// #   break;
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self }
     }

@@ -50,6 +50,13 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-dgram-{}", std::process::id()));
+    /// let socket = sward::net::UnixDatagram::bind(&path)?;
+    /// # std::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
         std::os::unix::net::UnixDatagram::bind(path).map(UnixDatagram::from)
     }
@@ -80,6 +87,12 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let socket = sward::net::UnixDatagram::unbound()?;
+    /// assert!(socket.local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn unbound() -> io::Result<UnixDatagram> {
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)?;
         Ok(UnixDatagram::wrap(fd.into()))
@@ -90,6 +103,11 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)?;
         Ok((UnixDatagram::wrap(a.into()), UnixDatagram::wrap(b.into())))
@@ -100,6 +118,16 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-dconn-{}", std::process::id()));
+    /// let receiver = sward::net::UnixDatagram::bind(&path)?;
+    /// let sender = sward::net::UnixDatagram::unbound()?;
+    /// sender.connect(&path)?;
+    /// sender.send(b"hi")?;
+    /// # std::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
         self.socket.get_ref().connect(path)
     }
@@ -109,6 +137,16 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    /// # let name = SocketAddr::from_abstract_name(format!("sward-doc-dconn-{}", std::process::id()))?;
+    /// let receiver = sward::net::UnixDatagram::bind_addr(&name)?;
+    /// let sender = sward::net::UnixDatagram::unbound()?;
+    /// sender.connect_addr(&name)?;
+    /// sender.send(b"hi")?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
         self.socket.get_ref().connect_addr(addr)
     }
@@ -118,6 +156,12 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// assert!(a.local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
@@ -127,6 +171,12 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// assert!(a.peer_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().peer_addr()
     }
@@ -136,6 +186,14 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the read timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// a.send(b"hi")?;
+    /// let (n, from) = b.recv_from(&mut [0; 8])?;
+    /// assert!(n == 2 && from.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.read("UnixDatagram::recv_from", |io| match io.recv_from(buf) {
             Err(error) if self.is_at_end(&error) => Ok((0, SocketAddr::from_pathname("")?)),
@@ -148,6 +206,13 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the read timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// a.send(b"hi")?;
+    /// assert_eq!(b.recv(&mut [0; 8])?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.read("UnixDatagram::recv", |io| match io.recv(buf) {
             Err(error) if self.is_at_end(&error) => Ok(0),
@@ -160,6 +225,14 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the write timeout passes.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-dto-{}", std::process::id()));
+    /// let receiver = sward::net::UnixDatagram::bind(&path)?;
+    /// assert_eq!(sward::net::UnixDatagram::unbound()?.send_to(b"hi", &path)?, 2);
+    /// # std::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn send_to<P: AsRef<Path>>(&self, buf: &[u8], path: P) -> io::Result<usize> {
         self.send_to_addr(buf, &SocketAddr::from_pathname(path)?)
     }
@@ -169,6 +242,14 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the write timeout passes.
+    ///
+    /// ```
+    /// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    /// # let name = SocketAddr::from_abstract_name(format!("sward-doc-dto-{}", std::process::id()))?;
+    /// let receiver = sward::net::UnixDatagram::bind_addr(&name)?;
+    /// assert_eq!(sward::net::UnixDatagram::unbound()?.send_to_addr(b"hi", &name)?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn send_to_addr(&self, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
         if self.socket.nonblocking() {
             return self.socket.get_ref().send_to_addr(buf, addr);
@@ -197,6 +278,12 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's; `ErrorKind::TimedOut` when the write timeout passes.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// assert_eq!(a.send(b"hi")?, 2);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.socket.write("UnixDatagram::send", |io| io.send(buf))
     }
@@ -206,6 +293,13 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let (a, b) = sward::net::UnixDatagram::pair()?;
+    /// b.shutdown(std::net::Shutdown::Read)?;
+    /// assert_eq!(b.recv(&mut [0; 8])?, 0);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         if how != Shutdown::Write {
             self.socket.close_for_reading();

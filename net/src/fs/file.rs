@@ -61,6 +61,12 @@ impl File {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let file = sward::fs::File::open("Cargo.toml")?;
+    /// assert!(file.metadata()?.is_file());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn open<P: AsRef<Path>>(path: P) -> io::Result<File> {
         File::options().read(true).open(path)
     }
@@ -70,6 +76,13 @@ impl File {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-create-{}", std::process::id()));
+    /// let file = sward::fs::File::create(&path)?;
+    /// # sward::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
         File::options().write(true).create(true).truncate(true).open(path)
     }
@@ -79,11 +92,24 @@ impl File {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-create-new-{}", std::process::id()));
+    /// let file = sward::fs::File::create_new(&path)?;
+    /// assert!(sward::fs::File::create_new(&path).is_err()); // it exists
+    /// # sward::fs::remove_file(path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn create_new<P: AsRef<Path>>(path: P) -> io::Result<File> {
         File::options().read(true).write(true).create_new(true).open(path)
     }
 
     /// How to open a file.
+    ///
+    /// ```
+    /// let file = sward::fs::File::options().read(true).open("Cargo.toml")?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
@@ -110,6 +136,12 @@ impl File {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let file = sward::fs::File::open("Cargo.toml")?;
+    /// let same_position = file.try_clone()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn try_clone(&self) -> io::Result<File> {
         self.inner.try_clone().map(File::from)
     }
@@ -200,6 +232,11 @@ impl fmt::Debug for File {
 }
 
 /// How to open a file, as [`std::fs::OpenOptions`].
+///
+/// ```
+/// let file = sward::fs::OpenOptions::new().read(true).open("Cargo.toml")?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// std's.
@@ -219,6 +256,11 @@ macro_rules! builder {
 
 impl OpenOptions {
     /// Nothing set.
+    ///
+    /// ```
+    /// assert!(sward::fs::OpenOptions::new().open("Cargo.toml").is_err()); // neither to read nor to write
+    /// # std::io::Result::Ok(())
+    /// ```
     #[allow(clippy::new_without_default)] // std's has none
     pub fn new() -> OpenOptions {
         OpenOptions { inner: std::fs::OpenOptions::new() }
@@ -248,6 +290,11 @@ impl OpenOptions {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let file = sward::fs::OpenOptions::new().read(true).open("Cargo.toml")?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let (options, path) = (self.inner.clone(), path.as_ref().to_owned());
         offload(move || options.open(path)).map(File::from)

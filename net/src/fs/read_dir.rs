@@ -10,6 +10,12 @@ use sward_runtime::offload;
 const BATCH: usize = 256;
 
 /// The entries of a directory, as [`std::fs::ReadDir`]. Its `next` blocks the greenlet now and then.
+///
+/// ```
+/// let entries: sward::fs::ReadDir = sward::fs::read_dir(".")?;
+/// assert!(entries.count() > 0);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct ReadDir {
     /// std's; `None` at the end.

@@ -41,6 +41,13 @@ pub struct Child {
 
 impl Child {
     /// Its process id.
+    ///
+    /// ```
+    /// let mut child = sward::process::Command::new("true").spawn()?;
+    /// assert_ne!(child.id(), 0);
+    /// child.wait()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn id(&self) -> u32 {
         self.inner.id()
     }
@@ -50,6 +57,13 @@ impl Child {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let mut child = sward::process::Command::new("sleep").arg("1000").spawn()?;
+    /// child.kill()?;
+    /// assert!(!child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn kill(&mut self) -> io::Result<()> {
         self.inner.kill()
     }
@@ -59,6 +73,12 @@ impl Child {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let mut child = sward::process::Command::new("true").spawn()?;
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         loop {
@@ -74,6 +94,15 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Child::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let mut child = sward::process::Command::new("sleep").arg("1000").spawn()?;
+    /// assert!(child.wait_timeout(Duration::from_millis(1))?.is_none());
+    /// child.kill()?;
+    /// assert!(child.wait_timeout(Duration::from_secs(60))?.is_some());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn wait_timeout(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         self.wait_until(deadline(Some(limit)))
     }
@@ -83,6 +112,14 @@ impl Child {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// let mut child = sward::process::Command::new("sleep").arg("1000").spawn()?;
+    /// assert!(child.try_wait()?.is_none());
+    /// # child.kill()?;
+    /// # child.wait()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.inner.try_wait()
     }
