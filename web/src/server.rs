@@ -47,7 +47,8 @@ where
 /// An HTTP server: each connection and each request has a greenlet of its own, and handlers may block.
 ///
 /// The defaults survive clients that hold connections without sending anything: every wait for a client
-/// has a limit. A handler that panics or returns an error answers 500 to its own request only.
+/// has a limit. A handler that panics or returns an error answers 500 to its own request only. At most 256 greenlets
+/// work for one connection: HTTP/2 streams beyond that are answered with 503.
 ///
 /// See the [crate's page](crate) for an example. On all cores, stopped by SIGTERM:
 ///

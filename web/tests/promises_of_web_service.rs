@@ -229,10 +229,10 @@ fn ten_thousand_requests_sleep_at_once_on_one_thread() {
         let each = memory?.saturating_sub(before) / CROWD as u64;
         println!("{each} bytes of memory for each connection with its request");
         assert!(percentile(0) >= Duration::from_secs(1), "{:?}", percentile(0));
-        assert!(percentile(100) < Duration::from_secs(20), "{:?}", percentile(100));
-        // Stacks are deeper without optimization.
-        let most = if cfg!(debug_assertions) { 128 * 1024 } else { 64 * 1024 };
-        assert!(each < most, "{each} bytes");
+        // A hundred at a time would take a hundred seconds.
+        assert!(percentile(100) < Duration::from_secs(60), "{:?}", percentile(100));
+        // Stacks are deeper without optimization: 33 KiB then.
+        assert!(each < 64 * 1024, "{each} bytes");
         assert!(service.stop()?.0.success());
         Ok(())
     });
