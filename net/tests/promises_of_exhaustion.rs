@@ -22,6 +22,9 @@ fn a_server_without_descriptors_waits_and_goes_on_and_does_not_spin() {
         let server = Server::bind("127.0.0.1:0")?;
         let (addr, handle) = (server.local_addr()?, server.handle());
         spawn(move || server.serve(|stream, _| io::copy(&mut &stream, &mut &stream)));
+        let stopped = Server::bind("127.0.0.1:0")?;
+        let (stopped_addr, stop) = (stopped.local_addr()?, stopped.handle());
+        let stopping = spawn(move || stopped.serve(|_, _| ()));
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let mut early = TcpStream::connect(addr)?;
         let mut late = TcpStream::connect(addr)?;
@@ -32,6 +35,7 @@ fn a_server_without_descriptors_waits_and_goes_on_and_does_not_spin() {
         late.read_exact(&mut [0])?;
         let waiting = TcpStream::connect(listener.local_addr()?)?;
         let mut refused = TcpStream::connect(addr)?;
+        let unheard = std::net::TcpStream::connect(stopped_addr)?; // without a switch: nobody has accepted it
         let before = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum })?;
         // std's error, at once.
@@ -42,6 +46,12 @@ fn a_server_without_descriptors_waits_and_goes_on_and_does_not_spin() {
         assert_eq!(refused.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         let spent = cpu_time() - cpu;
         assert!(spent < ms(75), "{spent:?} of processor in {:?}: it spins", start.elapsed());
+        // A server that backs off can be stopped.
+        let start = Instant::now();
+        stop.stop();
+        stopping.join().unwrap()?;
+        assert!(start.elapsed() < ms(5000), "stopped after {:?}", start.elapsed());
+        drop(unheard);
         // Connections that are there go on.
         early.write_all(b"z")?;
         early.read_exact(&mut [0])?;
