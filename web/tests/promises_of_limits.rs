@@ -37,6 +37,12 @@ fn a_head_that_is_too_large_is_answered_with_431() {
         assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
         server.stop()?;
 
+        let server = start_with(bind()?.max_head(100), |_| Response::new("x"))?;
+        assert!(server.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")?.starts_with("HTTP/1.1 200 OK\r\n"));
+        let answer = server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(200)))?;
+        assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
+        server.stop()?;
+
         let server = start_with(bind()?.max_headers(3), |_| Response::new("x"))?;
         let answer = server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(3)))?;
         assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
