@@ -174,6 +174,38 @@ mod sealed {
 ///
 /// Timeouts are those of the socket: `stream.get_ref().set_read_timeout(..)`. Dropping it does not say
 /// goodbye to the peer, since that may block: [`shutdown`](TlsStream::shutdown) does.
+///
+/// ```
+/// use std::{io::{Read, Write}, sync::Arc};
+/// use sward::net::UnixStream;
+/// use sward::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+/// use sward::tls::{Acceptor, Connector};
+///
+/// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// let (cert, key) = (made.cert.der().clone(), PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap());
+/// let mut roots = RootCertStore::empty();
+/// roots.add(cert.clone()).unwrap();
+/// let mut server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+/// let mut client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+/// server.alpn_protocols = vec![b"demo".to_vec()];
+/// client.alpn_protocols = vec![b"demo".to_vec()];
+///
+/// let (a, b) = UnixStream::pair()?;
+/// let serving = sward::spawn(move || -> std::io::Result<()> {
+///     let stream = Acceptor::new(Arc::new(server)).accept(a)?;
+///     assert_eq!(stream.server_name().as_deref(), Some("localhost"));
+///     (&stream).write_all(b"hello")?;
+///     stream.shutdown()
+/// });
+/// let mut stream = Connector::new(Arc::new(client)).connect("localhost", b)?;
+/// assert_eq!(stream.alpn_protocol().as_deref(), Some(&b"demo"[..]));
+/// assert_eq!(stream.peer_certificates().len(), 1);
+/// let mut text = String::new();
+/// stream.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello");
+/// serving.join().unwrap()?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct TlsStream<S: Transport = TcpStream> {
     /// The socket.
     socket: S,
