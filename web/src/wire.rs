@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   hyper ── poll_write ──▶ out ── flush, once per turn of the connection ──▶ socket
-//!   hyper ◀── poll_read ─── prefix, then scratch (one per thread) ◀────────── socket
+//!   hyper ◀── poll_read ─── prefix, then scratch (one per hub) ◀─────────── socket
 //! ```
 //!
 //! hyper is told at once that it has flushed; the connection's greenlet does so when hyper has nothing
@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use hyper::rt::ReadBufCursor;
+use sward_runtime::lowlevel::HubLocal;
 
 use crate::stream::Stream;
 
@@ -32,11 +33,16 @@ const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
 /// How an HTTP/2 connection begins.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-thread_local! {
+/// Those of this hub.
+static BUFFERS: HubLocal<Rc<Buffers>> =
+    HubLocal::new(|| Rc::new(Buffers { scratch: RefCell::new(vec![0; SCRATCH].into()), spare: Cell::new(Vec::new()) }));
+
+/// Buffers that the connections of a hub share, each for the moment.
+struct Buffers {
     /// What is read goes through here to hyper's buffer.
-    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+    scratch: RefCell<Box<[u8]>>,
     /// The last `out` that was emptied.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    spare: Cell<Vec<u8>>,
 }
 
 /// What is spoken on a connection.
@@ -62,6 +68,8 @@ pub(crate) struct Wire {
     stalled_since: Cell<Option<Instant>>,
     /// How many bytes were ever read.
     received: Cell<u64>,
+    /// The hub's.
+    buffers: Rc<Buffers>,
 }
 
 impl Wire {
@@ -70,6 +78,7 @@ impl Wire {
         Rc::new(Wire {
             stream,
             received: Cell::new(0),
+            buffers: BUFFERS.with(Rc::clone),
             prefix: RefCell::new(Vec::new()),
             out: RefCell::new(Vec::new()),
             sent: Cell::new(0),
@@ -106,12 +115,9 @@ impl Wire {
     pub(crate) fn poll_dialect(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Dialect>>> {
         let mut prefix = self.prefix.borrow_mut();
         loop {
-            let n = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-                let n = ready!(self.stream.poll_read(context, scratch))?;
-                prefix.extend_from_slice(&scratch[..n]);
-                Poll::Ready(io::Result::Ok(n))
-            });
-            let n = ready!(n)?;
+            let scratch = &mut *self.buffers.scratch.borrow_mut();
+            let n = ready!(self.stream.poll_read(context, scratch))?;
+            prefix.extend_from_slice(&scratch[..n]);
             self.received.set(self.received.get() + n as u64);
             let len = prefix.len().min(HTTP2_PREFACE.len());
             return Poll::Ready(Ok(match prefix[..len] == HTTP2_PREFACE[..len] {
@@ -132,14 +138,13 @@ impl Wire {
 
     /// Reads until the other side closes, and forgets what it reads.
     pub(crate) fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            for _ in 0..DISCARD_LIMIT / SCRATCH {
-                if ready!(self.stream.poll_read(context, scratch))? == 0 {
-                    break;
-                }
+        let scratch = &mut *self.buffers.scratch.borrow_mut();
+        for _ in 0..DISCARD_LIMIT / SCRATCH {
+            if ready!(self.stream.poll_read(context, scratch))? == 0 {
+                break;
             }
-            Poll::Ready(Ok(()))
-        })
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what waits.
@@ -155,7 +160,7 @@ impl Wire {
         if !out.is_empty() {
             self.sent.set(0);
             out.clear();
-            SPARE.set(std::mem::take(&mut *out));
+            self.buffers.spare.set(std::mem::take(&mut *out));
         }
         self.stream.poll_flush(context)
     }
@@ -183,7 +188,7 @@ impl Wire {
             return self.poll_stream(context, parts);
         }
         if out.capacity() == 0 {
-            *out = SPARE.take();
+            *out = self.buffers.spare.take();
         }
         parts.iter().for_each(|part| out.extend_from_slice(part));
         Poll::Ready(Ok(len))
@@ -200,17 +205,20 @@ impl Wire {
                 *prefix = Vec::new();
             }
         }
-        let read = SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let len = buffer.remaining().min(SCRATCH);
-            if len == 0 {
-                return Poll::Ready(Ok(()));
+        let len = buffer.remaining().min(SCRATCH);
+        if len == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let scratch = &mut self.buffers.scratch.borrow_mut()[..len];
+        match self.stream.poll_read(context, scratch) {
+            Poll::Ready(Ok(n)) => {
+                self.received.set(self.received.get() + n as u64);
+                buffer.put_slice(&scratch[..n]);
+                Poll::Ready(Ok(()))
             }
-            let n = ready!(self.stream.poll_read(context, &mut scratch[..len]))?;
-            self.received.set(self.received.get() + n as u64);
-            buffer.put_slice(&scratch[..n]);
-            Poll::Ready(Ok(()))
-        });
-        if had > 0 { Poll::Ready(Ok(())) } else { read }
+            _ if had > 0 => Poll::Ready(Ok(())),
+            other => other.map_ok(drop),
+        }
     }
 }
 
