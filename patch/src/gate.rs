@@ -115,7 +115,17 @@ pub(crate) struct Inside {
 impl Inside {
     /// Parks until one of `fds` has what is asked for (bits of `epoll_ctl(2)`), or until `deadline`.
     pub(crate) fn wait(&self, fds: &[(RawFd, u32)], deadline: Option<Instant>) -> io::Result<Ended> {
-        self.outside(|name| hooks::wait_fds(name, fds, deadline))
+        self.wait_as(true, fds, deadline)
+    }
+
+    /// As `wait`; a kill or a timeout ends it only if `interruptible`.
+    pub(crate) fn wait_as(
+        &self,
+        interruptible: bool,
+        fds: &[(RawFd, u32)],
+        deadline: Option<Instant>,
+    ) -> io::Result<Ended> {
+        self.outside(|name| hooks::wait_fds(name, interruptible, fds, deadline))
     }
 
     /// Parks until `deadline`.

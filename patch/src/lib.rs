@@ -64,7 +64,8 @@
 //! `sward::timeout` and `kill` work on patched calls, but nothing may unwind through C. The call fails
 //! with `ECANCELED`, a sleep ends early, each further call that would block fails too, and the next
 //! native call of sward raises the interrupt. So a driver sees an error, cleans up in its own way, and
-//! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end, and so are locks.
+//! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end, and so are locks and
+//! `epoll_wait`, whose callers (tokio, libev, libuv) have no answer to a failure but to panic or abort.
 
 #[cfg(hooks)]
 mod function;

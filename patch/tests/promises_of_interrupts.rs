@@ -112,3 +112,30 @@ fn a_forked_child_is_not_patched_and_leaves_the_parent_alone() {
         assert_eq!(waiting.join().unwrap(), 42);
     });
 }
+
+#[test]
+fn an_event_loop_on_epoll_is_not_interrupted_but_its_greenlet_is_killed_after_it() {
+    patched("an_event_loop_on_epoll_is_not_interrupted_but_its_greenlet_is_killed_after_it", || {
+        let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let theirs = seen.clone();
+        let g = sward::spawn(move || {
+            // SAFETY: takes a number only.
+            let epoll = unsafe { libc::epoll_create1(0) };
+            let mut event = libc::epoll_event { events: 0, u64: 0 };
+            for _ in 0..2 {
+                let start = std::time::Instant::now();
+                // SAFETY: room for one event.
+                theirs.borrow_mut().push(unsafe { libc::epoll_wait(epoll, &raw mut event, 1, 30) });
+                assert!(start.elapsed() >= ms(30), "it has waited, and not spun");
+            }
+            // SAFETY: opened above.
+            unsafe { libc::close(epoll) };
+            sward::yield_now();
+            theirs.borrow_mut().push(9);
+        });
+        sward::sleep(ms(5));
+        g.kill();
+        assert!(g.join().unwrap_err().is_killed());
+        assert_eq!(*seen.borrow(), [0, 0]);
+    });
+}

@@ -89,20 +89,26 @@ pub fn sleep(call: &'static str, deadline: Option<Instant>) -> Ended {
 }
 
 /// Parks until one of `fds` has what is asked for (in bits of `epoll_ctl(2)`), or until `deadline`.
-/// An empty list only waits for the deadline.
+/// An empty list only waits for the deadline. A kill or a timeout ends it only if `interruptible`.
 ///
 /// # Errors
 ///
 /// What `epoll_ctl(2)` says of a descriptor that cannot be waited for.
-pub fn wait_fds(call: &'static str, fds: &[(RawFd, u32)], deadline: Option<Instant>) -> io::Result<Ended> {
+pub fn wait_fds(
+    call: &'static str,
+    interruptible: bool,
+    fds: &[(RawFd, u32)],
+    deadline: Option<Instant>,
+) -> io::Result<Ended> {
     let hub = hub();
     let slot = hub.current();
-    if interrupted(slot) {
+    if interruptible && interrupted(slot) {
         return Ok(Ended::Interrupted);
     }
     let mut places = Places { hub, key: hub.next_wait(), fds, armed: 0, copies: Vec::new() };
     places.arm()?;
-    let reason = hub.wait(slot, Mode::Keyed.while_panicking(), call, deadline.map(|instant| hub.clock.at(instant)));
+    let mode = if interruptible { Mode::Keyed.while_panicking() } else { Mode::Uninterruptible };
+    let reason = hub.wait(slot, mode, call, deadline.map(|instant| hub.clock.at(instant)));
     Ok(match places.leave() {
         Some(fd) => Ended::Closed(fd),
         None => ended(reason),

@@ -55,7 +55,8 @@ pub(crate) unsafe fn epoll_pwait(
     timeout: c_int,
     mask: *const sigset_t,
 ) -> c_int {
-    let wait = Wait { until: from_millis(timeout), masked: !mask.is_null(), closed: |_| fail(EBADF) };
+    let until = from_millis(timeout);
+    let wait = Wait { until, masked: !mask.is_null(), interruptible: false, closed: |_| fail(EBADF) };
     let wanted = || vec![(epoll, libc::EPOLLIN as u32)];
     // SAFETY: the caller's buffer and mask.
     wait.run(inside, wanted, || unsafe { real::epoll_pwait(epoll, events, count, 0, mask) })
@@ -72,7 +73,7 @@ pub(crate) unsafe fn epoll_pwait2(
 ) -> c_int {
     // SAFETY: null, or the caller's.
     let Some(until) = (unsafe { from_timespec(limit) }) else { return fail(EINVAL) };
-    let wait = Wait { until, masked: !mask.is_null(), closed: |_| fail(EBADF) };
+    let wait = Wait { until, masked: !mask.is_null(), interruptible: false, closed: |_| fail(EBADF) };
     let wanted = || vec![(epoll, libc::EPOLLIN as u32)];
     // SAFETY: the caller's buffer and mask.
     wait.run(inside, wanted, || unsafe { real::epoll_pwait(epoll, events, count, 0, mask) })
@@ -108,7 +109,7 @@ unsafe fn poll_with(inside: &Inside, fds: *mut pollfd, count: nfds_t, until: Unt
         }
         found
     };
-    Wait { until, masked: !mask.is_null(), closed }.run(inside, wanted, || {
+    Wait { until, masked: !mask.is_null(), interruptible: true, closed }.run(inside, wanted, || {
         if mask.is_null() {
             // SAFETY: the caller's list.
             unsafe { real::poll(fds, count, 0) }
@@ -177,6 +178,9 @@ pub(super) struct Wait<C> {
     /// The caller gave a signal mask: only the real call can put it on, so a signal that it lets
     /// through is noticed at the next look.
     pub(super) masked: bool,
+    /// Whether a kill or a timeout ends it. Event loops on epoll (tokio's, libev's, libuv's) take a failure of it for the
+    /// end of the world, and panic or abort.
+    pub(super) interruptible: bool,
     /// What to return if a descriptor was closed meanwhile.
     pub(super) closed: C,
 }
@@ -199,7 +203,7 @@ impl<C: Fn(RawFd) -> c_int> Wait<C> {
             let next = if self.masked { Some(Instant::now() + TICK) } else { None };
             let until = [deadline, next].into_iter().flatten().min();
             // What epoll does not take (a device, too deep a nest of epolls) is looked at again and again.
-            match inside.wait(&wanted, until).unwrap_or_else(|_| tick(inside, until)) {
+            match inside.wait_as(self.interruptible, &wanted, until).unwrap_or_else(|_| self.tick(inside, until)) {
                 Ended::Ready | Ended::TimedOut => {}
                 Ended::Interrupted => return fail(ECANCELED),
                 Ended::Closed(fd) => return (self.closed)(fd),
@@ -210,5 +214,14 @@ impl<C: Fn(RawFd) -> c_int> Wait<C> {
                 return found;
             }
         }
+    }
+
+    /// Waits a little, or until then.
+    fn tick(&self, inside: &Inside, until: Option<Instant>) -> Ended {
+        if self.interruptible {
+            return tick(inside, until);
+        }
+        let next = Instant::now() + TICK;
+        inside.wait_for_lock(false, Some(until.map_or(next, |until| until.min(next))))
     }
 }

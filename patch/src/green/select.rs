@@ -88,7 +88,7 @@ unsafe fn select_with(
         let each = (0..count as usize).map(|fd| (fd as RawFd, interest(fd)));
         each.filter(|(_, interest)| *interest != 0).collect()
     };
-    let wait = Wait { until, masked: !mask.is_null(), closed: |_| fail(EBADF) };
+    let wait = Wait { until, masked: !mask.is_null(), interruptible: true, closed: |_| fail(EBADF) };
     wait.run(inside, wanted, || {
         for (set, asked) in sets.iter().zip(&asked) {
             // SAFETY: copied from there.
