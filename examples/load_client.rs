@@ -134,7 +134,9 @@ impl Report {
                 Ok((status, len)) => println!("{i}: {status}, {len} bytes, after {time:.3?}"),
                 Err(error) => println!("{i}: {error}, after {time:.3?}"),
             }
-        } else if std::io::stderr().is_terminal() && (self.done.get() % n.div_ceil(BAR) == 0 || self.done.get() == n) {
+        } else if std::io::stderr().is_terminal()
+            && (self.done.get().is_multiple_of(n.div_ceil(BAR)) || self.done.get() == n)
+        {
             eprint!("\r[{:BAR$}]", "#".repeat(self.done.get() * BAR / n));
             if self.done.get() == n {
                 eprintln!();
