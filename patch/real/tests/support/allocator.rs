@@ -37,7 +37,7 @@ fn work(seed: usize, to_thread: &mpsc::Sender<Vec<u8>>) {
 
 /// Many greenlets, round after round: what they got is right, and memory does not grow.
 pub(crate) fn greenlets_allocate(name: &'static str) {
-    patched(name, || {
+    patched(name, move || {
         // SAFETY: only asks again.
         let report = unsafe { sward::patch::all() };
         assert!(report.thread_identity() && report.locks(), "{report}");
