@@ -23,7 +23,10 @@ thread_local! {
 fn work(seed: usize, to_thread: &mpsc::Sender<Vec<u8>>) {
     let block = |n: usize| vec![(n % 251) as u8; 16 + (seed * 31 + n * 97) % 5000];
     let mine: Vec<Vec<u8>> = (0..100).map(block).collect();
-    KEPT.with_borrow_mut(|kept| kept.push(block(7)));
+    KEPT.with_borrow_mut(|kept| {
+        assert!(kept.is_empty(), "thread-locals are the greenlet's own");
+        kept.push(block(7));
+    });
     sward::yield_now();
     for (n, block) in mine.into_iter().enumerate() {
         assert!(block.iter().all(|&byte| byte == (n % 251) as u8));
@@ -38,9 +41,6 @@ fn work(seed: usize, to_thread: &mpsc::Sender<Vec<u8>>) {
 /// Many greenlets, round after round: what they got is right, and memory does not grow.
 pub(crate) fn greenlets_allocate(name: &'static str) {
     patched(name, move || {
-        // SAFETY: only asks again.
-        let report = unsafe { sward::patch::all() };
-        assert!(report.thread_identity() && report.locks(), "{report}");
         let (to_thread, blocks) = mpsc::channel::<Vec<u8>>();
         let freer = thread::spawn(move || blocks.into_iter().map(|block| block.len()).sum::<usize>());
         let round = {
