@@ -14,7 +14,7 @@ pub(crate) struct Function {
     exported: Address,
     /// The real function; until it is first needed, `first`.
     real: AtomicPtr<c_void>,
-    /// Looks the real function up and calls it.
+    /// Looks the real function up and calls it; in a statically linked program it is the real one, for good.
     first: Address,
     /// Calls that greenlets made.
     pub(crate) calls: AtomicU64,
@@ -75,7 +75,14 @@ impl Function {
         if ptr::eq(real, self.first.0) { self.resolve().addr() } else { real.addr() }
     }
 
+    /// What stands for the real function.
+    #[cfg(not(shared_libc))]
+    fn resolve(&self) -> *mut c_void {
+        self.real()
+    }
+
     /// Looks the real function up; null if this libc has none.
+    #[cfg(shared_libc)]
     #[cold]
     fn resolve(&self) -> *mut c_void {
         let mut real = ptr::null_mut();
@@ -112,6 +119,7 @@ impl Function {
     }
 
     /// As `resolve`; a program that calls what its libc does not have would not have started.
+    #[cfg(shared_libc)]
     #[cold]
     pub(crate) fn find(&self) -> *mut c_void {
         let real = self.resolve();

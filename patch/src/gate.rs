@@ -75,16 +75,19 @@ pub(crate) fn enter(function: &'static Function) -> Option<Inside> {
 }
 
 /// Lets nobody in on these thread-locals until [`lift`]; returns what to give that.
+#[cfg(shared_libc)]
 pub(crate) fn bar() -> Barred {
     Barred(STATE.replace(STATE.get() | INSIDE) & INSIDE)
 }
 
 /// Undoes [`bar`].
+#[cfg(shared_libc)]
 pub(crate) fn lift(was: Barred) {
     STATE.set(STATE.get() & !INSIDE | was.0);
 }
 
 /// Whether a hook was being run before [`bar`].
+#[cfg(shared_libc)]
 pub(crate) struct Barred(u32);
 
 /// Runs `f` with the hooks off for this greenlet.

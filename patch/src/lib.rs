@@ -51,8 +51,8 @@
 //! - A signal handler that blocks must not be relied on to interrupt a call with `EINTR`: the greenlet
 //!   is not in the kernel while it waits.
 //!
-//! [`Report`] tells what is on. Linux with a dynamically linked glibc only; elsewhere [`all`] does
-//! nothing, and says so.
+//! [`Report`] tells what is on. Linux with glibc only; elsewhere [`all`] does nothing, and says so. In a program that
+//! glibc is linked to statically, names, locks and thread-locals are as they were.
 //!
 //! # Stacks
 //!
@@ -73,24 +73,26 @@ mod function;
 mod gate;
 #[cfg(hooks)]
 mod green;
-#[cfg(hooks)]
+#[cfg(shared_libc)]
 mod identity;
 #[cfg(hooks)]
 mod loaded;
-#[cfg(hooks)]
+#[cfg(shared_libc)]
 mod locks;
 mod report;
-#[cfg(hooks)]
+#[cfg(shared_libc)]
 mod spin;
 mod stats;
 #[cfg(hooks)]
 mod switch;
+#[cfg(all(hooks, not(shared_libc)))]
+mod system;
 #[cfg(hooks)]
 mod table;
 #[cfg(not(hooks))]
 mod unsupported;
 
-pub use report::{Coverage, Object, Report};
+pub use report::{Coverage, Missing, Object, Report};
 pub use stats::{Calls, Stats};
 #[cfg(hooks)]
 use switch as how;

@@ -7,14 +7,24 @@ use std::fmt;
 pub struct Report {
     /// The hooked functions.
     pub(crate) functions: Vec<&'static str>,
-    /// Functions that have a hook but are not in this libc.
-    pub(crate) missing: Vec<&'static str>,
+    /// Functions that have none.
+    pub(crate) missing: Vec<Missing>,
     /// Whether greenlets have thread-locals of their own, and if not, why.
     pub(crate) identity: Result<(), &'static str>,
     /// The loaded objects.
     pub(crate) objects: Vec<Object>,
     /// Whether greenlets park in locks.
     pub(crate) locks: bool,
+}
+
+/// A function without a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Its name, as in C.
+    pub function: &'static str,
+    /// Why it has none in this program.
+    pub why: &'static str,
 }
 
 /// A loaded object: the program, or a shared library.
@@ -45,8 +55,8 @@ impl Report {
         &self.functions
     }
 
-    /// Functions that would have a hook, but that this program's libc does not have.
-    pub fn missing(&self) -> &[&'static str] {
+    /// Functions that would have a hook, but have none in this program, and why.
+    pub fn missing(&self) -> &[Missing] {
         &self.missing
     }
 
@@ -86,8 +96,9 @@ impl fmt::Display for Report {
             Err(why) => writeln!(f, "thread-locals per greenlet: off: {why}")?,
         }
         writeln!(f, "locks of std and pthread park: {}", on(self.locks()))?;
-        if !self.missing.is_empty() {
-            writeln!(f, "not in this libc: {}", self.missing.join(", "))?;
+        for missing in self.missing.chunk_by(|one, next| one.why == next.why) {
+            let functions: Vec<_> = missing.iter().map(|missing| missing.function).collect();
+            writeln!(f, "without a hook: {}: {}", functions.join(", "), missing[0].why)?;
         }
         for Object { name, coverage } in &self.objects {
             match coverage {

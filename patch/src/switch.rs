@@ -4,24 +4,55 @@ use std::sync::atomic::Ordering;
 
 use sward_runtime::lowlevel::hooks;
 
-use crate::report::Report;
+use crate::report::{Missing, Report};
 use crate::stats::{Calls, Stats};
-use crate::table::TABLE;
-use crate::{gate, identity, loaded, locks};
+use crate::table::{LEFT_OUT, TABLE};
+use crate::{gate, loaded};
+#[cfg(shared_libc)]
+use crate::{identity, locks};
 
 /// Turns it on.
 pub(crate) fn all() -> Report {
-    let (there, missing): (Vec<_>, Vec<_>) = TABLE.iter().partition(|function| function.resolve_once() != 0);
+    let (there, absent): (Vec<_>, Vec<_>) = TABLE.iter().partition(|function| function.resolve_once() != 0);
     let objects = loaded::repair();
     // C code has no stack probes, and frames that step over a narrow guard.
     hooks::widen_guards();
-    let identity = identity::start();
+    let identity = start_identity();
     gate::open();
-    if identity.is_ok() {
-        locks::open();
+    let locks = identity.is_ok() && open_locks();
+    let absent = absent.iter().map(|function| Missing { function: function.name(), why: "this libc does not have it" });
+    Report {
+        functions: there.iter().map(|function| function.name()).collect(),
+        missing: absent.chain(LEFT_OUT.iter().copied()).collect(),
+        objects,
+        identity,
+        locks,
     }
-    let names = |functions: Vec<&'static crate::function::Function>| functions.iter().map(|f| f.name()).collect();
-    Report { functions: names(there), missing: names(missing), objects, identity, locks: locks::is_open() }
+}
+
+/// Gives greenlets thread-locals of their own.
+#[cfg(shared_libc)]
+fn start_identity() -> Result<(), &'static str> {
+    identity::start()
+}
+
+/// Says why greenlets cannot have thread-locals of their own.
+#[cfg(not(shared_libc))]
+fn start_identity() -> Result<(), &'static str> {
+    Err("libc is linked statically: its own thread-locals cannot be told from the program's")
+}
+
+/// Lets greenlets park in locks; whether they do.
+#[cfg(shared_libc)]
+fn open_locks() -> bool {
+    locks::open();
+    locks::is_open()
+}
+
+/// Lets nobody park in locks.
+#[cfg(not(shared_libc))]
+fn open_locks() -> bool {
+    false
 }
 
 /// Off for `f`.

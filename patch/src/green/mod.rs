@@ -13,7 +13,9 @@ pub(crate) mod children;
 pub(crate) mod close;
 pub(crate) mod connect;
 pub(crate) mod copy;
+#[cfg(shared_libc)]
 pub(crate) mod hosts;
+#[cfg(shared_libc)]
 pub(crate) mod names;
 mod parts;
 pub(crate) mod poll;

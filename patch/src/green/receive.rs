@@ -16,10 +16,19 @@ use crate::table::real;
 /// Flags with which a call never waits.
 const NEVER: c_int = MSG_DONTWAIT | MSG_ERRQUEUE;
 
+#[cfg(not(shared_libc))]
+use crate::system::is_resolvers;
+
+/// Whether the call is one of libc's resolver, which has no hook to call when libc is another object.
+#[cfg(shared_libc)]
+fn is_resolvers(_: c_int) -> bool {
+    false
+}
+
 /// As `read(2)`.
 pub(crate) unsafe fn read(inside: &Inside, fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
     // `recv` of nothing waits for something, `read` of nothing does not.
-    if len != 0 {
+    if len != 0 && !is_resolvers(fd) {
         // SAFETY: the caller's buffer, for `len` bytes.
         let got = unsafe { recv(inside, fd, buffer, len, 0) };
         if got >= 0 || errno() != ENOTSOCK {
