@@ -144,11 +144,17 @@ impl Hub {
     /// the poller. If a greenlet is left (parked in a shield, say), the hub must be leaked. Returns
     /// the messages that nobody will read.
     fn shut_down(&'static self) -> Vec<Message> {
-        if cfg!(panic = "unwind") && !std::thread::panicking() {
+        let unwinds = cfg!(panic = "unwind") && !std::thread::panicking();
+        if unwinds {
             self.kill_without_waiting();
         }
         // The hook has printed the message of a destructor's panic.
         let _ = self.root().locals.clear();
+        // Those destructors may have handed something to a greenlet that is left, a lock say, which nobody else would
+        // get if that one did not run.
+        if unwinds && self.has_ready() {
+            self.kill_without_waiting();
+        }
         self.identities.clear();
         let unread = self.remote.close();
         #[cfg(target_os = "linux")]

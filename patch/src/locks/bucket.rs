@@ -39,6 +39,8 @@ enum Own {
 thread_local! {
     /// Whether this thread, or a signal handler on it, is inside. A greenlet does not park inside.
     static OWN: Cell<Own> = const { Cell::new(Own::None) };
+    /// Whether this thread is inside because it forks.
+    static FORKS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A lock that never calls a hook.
@@ -116,12 +118,16 @@ impl Inside {
         OWN.get() != Own::None
     }
 
-    /// Stays inside beyond the calling function, until `stayed`.
-    pub(super) fn stay(self) {}
+    /// Inside until `end_fork`, if this thread is not inside already.
+    pub(super) fn begin_fork() {
+        if Inside::enter().is_some() {
+            FORKS.set(true);
+        }
+    }
 
-    /// Who stayed inside.
-    pub(super) fn stayed() -> Inside {
-        Inside(())
+    /// Out again, if `begin_fork` has let it in; true if something was missed.
+    pub(super) fn end_fork() -> bool {
+        FORKS.take() && Inside(()).leave()
     }
 
     /// Out again; true if something was missed.

@@ -24,7 +24,7 @@ use std::arch::asm;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use libc::{
-    CLOCK_MONOTONIC, CLOCK_REALTIME, EAGAIN, EINVAL, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, EAGAIN, EFAULT, EINVAL, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE,
     FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
     SYS_futex, c_int, c_long, timespec,
 };
@@ -217,8 +217,11 @@ impl Call {
             return unsafe { self.make() };
         };
         let place = self.place();
-        if self.word == 0 || !self.word.is_multiple_of(align_of::<AtomicU32>()) || place.bits == 0 {
+        if !self.word.is_multiple_of(align_of::<AtomicU32>()) || place.bits == 0 {
             return fail(EINVAL);
+        }
+        if self.word == 0 {
+            return fail(EFAULT);
         }
         // SAFETY: the caller's word, which others change by atomic operations.
         let word = unsafe { AtomicU32::from_ptr(self.word as *mut u32) };

@@ -1,7 +1,7 @@
 //! What is read of libc's objects, whose insides are not public.
 //!
 //! A mutex's kind is where its static initialisers have always put it. Where a condition keeps its clock,
-//! and a semaphore or a lock that it is shared between processes, differs between versions of
+//! a semaphore or a lock that it is shared between processes, and a lock that it prefers writers, differs between versions of
 //! libc: [`probe`] makes one of each sort and looks where they differ.
 
 use std::mem::MaybeUninit;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libc::{
     CLOCK_MONOTONIC, CLOCK_REALTIME, PTHREAD_PROCESS_SHARED, c_int, clockid_t, pthread_cond_t, pthread_mutex_t,
-    pthread_rwlock_t, sem_t, timespec,
+    pthread_rwlock_t, pthread_rwlockattr_t, sem_t, timespec,
 };
 
 /// Where the kind is in a mutex.
@@ -72,14 +72,15 @@ pub(super) unsafe fn clock(condition: *const pthread_cond_t) -> Option<clockid_t
     Some(if monotonic { CLOCK_MONOTONIC } else { CLOCK_REALTIME })
 }
 
-/// Whether the lock may be shared with other processes.
+/// Whether the lock may become free without an unlock here: by another process that shares it, or, if it holds back
+/// readers for a thread that waits to write, because that one has given up.
 ///
 /// # Safety
 ///
 /// It must be one.
-pub(super) unsafe fn is_shared_lock(lock: *const pthread_rwlock_t) -> bool {
+pub(super) unsafe fn may_become_free_unseen(lock: *const pthread_rwlock_t) -> bool {
     // SAFETY: the caller's lock.
-    SHARED_LOCK.get().is_none_or(|mark| unsafe { mark.is_in(lock) })
+    [&SHARED_LOCK, &WRITERS_FIRST].into_iter().any(|mark| mark.get().is_none_or(|mark| unsafe { mark.is_in(lock) }))
 }
 
 /// Whether the semaphore may be shared with other processes.
@@ -105,6 +106,8 @@ pub(super) fn from_now(time: Duration) -> timespec {
 static MONOTONIC: OnceLock<Mark> = OnceLock::new();
 /// The mark of a lock that is shared with other processes.
 static SHARED_LOCK: OnceLock<Mark> = OnceLock::new();
+/// The mark of a lock that holds back readers for writers.
+static WRITERS_FIRST: OnceLock<Mark> = OnceLock::new();
 /// The mark of a semaphore that is shared with other processes.
 static SHARED_SEMAPHORE: OnceLock<Mark> = OnceLock::new();
 
@@ -148,7 +151,10 @@ pub(super) fn probe() {
         }
     };
     keep(&MONOTONIC, conditions());
-    keep(&SHARED_LOCK, locks());
+    // SAFETY: attributes that `locks` has initialised.
+    keep(&SHARED_LOCK, locks(|how| unsafe { libc::pthread_rwlockattr_setpshared(how, PTHREAD_PROCESS_SHARED) }));
+    // SAFETY: as above.
+    keep(&WRITERS_FIRST, locks(|how| unsafe { libc::pthread_rwlockattr_setkind_np(how, WRITERS_FIRST_NP) }));
     keep(&SHARED_SEMAPHORE, semaphores());
 }
 
@@ -167,19 +173,22 @@ fn conditions() -> Option<Mark> {
     Mark::between::<pthread_cond_t>(&plain, &monotonic)
 }
 
-/// Two locks.
-fn locks() -> Option<Mark> {
-    let (mut private, mut shared) = (MaybeUninit::zeroed(), MaybeUninit::zeroed());
+/// `PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP`: the one kind that prefers writers, whatever others are called.
+const WRITERS_FIRST_NP: c_int = 2;
+
+/// Two locks: a plain one, and one with attributes that `set` changes.
+fn locks(set: impl FnOnce(*mut pthread_rwlockattr_t) -> c_int) -> Option<Mark> {
+    let (mut plain, mut other) = (MaybeUninit::zeroed(), MaybeUninit::zeroed());
     let mut how = MaybeUninit::uninit();
     // SAFETY: as above.
     unsafe {
         libc::pthread_rwlockattr_init(how.as_mut_ptr());
-        libc::pthread_rwlock_init(private.as_mut_ptr(), how.as_ptr());
-        libc::pthread_rwlockattr_setpshared(how.as_mut_ptr(), PTHREAD_PROCESS_SHARED);
-        libc::pthread_rwlock_init(shared.as_mut_ptr(), how.as_ptr());
+        libc::pthread_rwlock_init(plain.as_mut_ptr(), how.as_ptr());
+        set(how.as_mut_ptr());
+        libc::pthread_rwlock_init(other.as_mut_ptr(), how.as_ptr());
         libc::pthread_rwlockattr_destroy(how.as_mut_ptr());
     }
-    Mark::between::<pthread_rwlock_t>(&private, &shared)
+    Mark::between::<pthread_rwlock_t>(&plain, &other)
 }
 
 /// Two semaphores.

@@ -151,11 +151,11 @@ unsafe fn wait(
         return Some(result);
     }
     // SAFETY: as above.
-    let is_shared = unsafe { layout::is_shared_lock(lock) };
+    let unseen = unsafe { layout::may_become_free_unseen(lock) };
     // SAFETY: as above.
     let attempt = || Some(unsafe { attempt(lock) }).filter(|result| *result != EBUSY);
     loop {
-        let deadline = match limit.next(is_shared.then_some(TICK)) {
+        let deadline = match limit.next(unseen.then_some(TICK)) {
             Ok(deadline) => deadline,
             Err(Passed) => return Some(ETIMEDOUT),
         };

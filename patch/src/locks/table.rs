@@ -59,7 +59,7 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
 use std::time::Instant;
 
 use sward_runtime::lowlevel::hooks::{self, Doorbell, Ended, Key};
@@ -458,30 +458,21 @@ fn wake_all() {
     }
 }
 
-/// Whether all buckets are locked, by the thread that forks.
-static FROZEN: AtomicBool = AtomicBool::new(false);
-
-/// Before a fork: nobody is in the table while it happens. Other handlers of fork, which lock and unlock
-/// what they will, find this thread inside, and so never wait for a bucket.
+/// Before a fork: this thread is inside until it is over. Other handlers of fork, which lock and unlock what they
+/// will, so never wait for a bucket, which in the child may be locked by a thread that is not there. The buckets stay
+/// free: what such a handler waits for may be held by a thread that is about to wake somebody.
 extern "C" fn before_fork() {
-    if let Some(inside) = Inside::enter() {
-        TABLE.iter().for_each(|bucket| bucket.lock.lock());
-        inside.stay();
-        FROZEN.store(true, Ordering::Relaxed);
-    }
+    Inside::begin_fork();
 }
 
 /// After a fork, in the parent.
 extern "C" fn after_fork() {
-    if FROZEN.swap(false, Ordering::Relaxed) {
-        TABLE.iter().for_each(|bucket| bucket.lock.unlock());
-        if Inside::stayed().leave() {
-            wake_all();
-        }
+    if Inside::end_fork() {
+        wake_all();
     }
 }
 
-/// After a fork, in the child: of the parent's greenlets that wait, none is there.
+/// After a fork, in the child: of the parent's greenlets that wait, none is there, nor is whoever held a bucket.
 extern "C" fn in_child() {
     WAITING.0.store(0, Ordering::Relaxed);
     for bucket in &TABLE {
@@ -490,7 +481,5 @@ extern "C" fn in_child() {
         bucket.first.set(ptr::null());
         bucket.last.set(ptr::null());
     }
-    if FROZEN.swap(false, Ordering::Relaxed) {
-        Inside::stayed().leave();
-    }
+    Inside::end_fork();
 }

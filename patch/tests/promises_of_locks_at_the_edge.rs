@@ -1,0 +1,164 @@
+//! Locks where something else than an unlock by another happens: forks, ends of threads, writers that give up.
+
+#[path = "support/own_process.rs"]
+mod own_process;
+mod support;
+
+use std::cell::RefCell;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use libc::c_int;
+use own_process::in_own_process;
+use support::locks::{Shared, at, hub};
+use support::{ms, patched_with_locks};
+
+// Not in the crate `libc`.
+unsafe extern "C" {
+    fn pthread_rwlock_timedwrlock(lock: *mut libc::pthread_rwlock_t, until: *const libc::timespec) -> c_int;
+}
+
+/// A mutex that handlers of fork hold.
+static HELD_IN_FORKS: Shared<libc::pthread_mutex_t> = Shared(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+
+extern "C" fn hold() {
+    // SAFETY: a live mutex.
+    unsafe { libc::pthread_mutex_lock(HELD_IN_FORKS.get()) };
+}
+
+extern "C" fn let_go() {
+    // SAFETY: locked by `hold`.
+    unsafe { libc::pthread_mutex_unlock(HELD_IN_FORKS.get()) };
+}
+
+#[test]
+fn a_fork_handler_that_was_there_first_may_wait_for_a_thread_that_unlocks() {
+    const NAME: &str = "a_fork_handler_that_was_there_first_may_wait_for_a_thread_that_unlocks";
+    let output = in_own_process(NAME, || {
+        // Before `patch::all`: so it runs after the table's own.
+        // SAFETY: the handlers do not unwind.
+        unsafe { libc::pthread_atfork(Some(hold), Some(let_go), Some(let_go)) };
+        patched_with_locks(NAME, || {
+            let inner = Shared::with_kind(libc::PTHREAD_MUTEX_NORMAL);
+            let stop = Arc::new(AtomicBool::new(false));
+            let (theirs, stopped) = (inner.clone(), stop.clone());
+            let greenlets = hub(3, move || {
+                while !stopped.load(Ordering::SeqCst) {
+                    theirs.lock();
+                    sward::yield_now();
+                    theirs.unlock();
+                    sward::yield_now();
+                }
+            });
+            let stopped = stop.clone();
+            let unlocks = thread::spawn(move || {
+                while !stopped.load(Ordering::SeqCst) {
+                    hold();
+                    inner.lock();
+                    inner.unlock();
+                    let_go();
+                }
+            });
+            for _ in 0..100 {
+                // SAFETY: the child locks, unlocks, and ends.
+                unsafe {
+                    let child = libc::fork();
+                    if child == 0 {
+                        hold();
+                        let_go();
+                        libc::_exit(7);
+                    }
+                    let mut status = 0;
+                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+                }
+            }
+            stop.store(true, Ordering::SeqCst);
+            unlocks.join().unwrap();
+            greenlets.join().unwrap();
+        });
+    });
+    if let Some(output) = output {
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_reader_goes_on_when_the_writer_that_held_it_back_gives_up() {
+    patched_with_locks("a_reader_goes_on_when_the_writer_that_held_it_back_gives_up", || {
+        const PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP: c_int = 2;
+        let lock: Arc<Shared<libc::pthread_rwlock_t>> = Shared::zeroed();
+        // SAFETY: initialised in this order, and not in use yet.
+        unsafe {
+            let mut how = std::mem::zeroed();
+            libc::pthread_rwlockattr_init(&raw mut how);
+            libc::pthread_rwlockattr_setkind_np(&raw mut how, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+            assert_eq!(libc::pthread_rwlock_init(lock.get(), &raw const how), 0);
+            assert_eq!(libc::pthread_rwlock_rdlock(lock.get()), 0);
+        }
+        let theirs = lock.clone();
+        let writer = thread::spawn(move || {
+            let until = at(libc::CLOCK_REALTIME, ms(200));
+            // SAFETY: a live lock and a time.
+            assert_eq!(unsafe { pthread_rwlock_timedwrlock(theirs.get(), &until) }, libc::ETIMEDOUT);
+        });
+        // SAFETY: as above.
+        unsafe {
+            while libc::pthread_rwlock_tryrdlock(lock.get()) == 0 {
+                assert_eq!(libc::pthread_rwlock_unlock(lock.get()), 0);
+                thread::yield_now();
+            }
+        }
+        // The lock stays locked for reading all the time: nobody unlocks it.
+        let reader = sward::spawn(move || {
+            // SAFETY: as above.
+            unsafe { (libc::pthread_rwlock_rdlock(lock.get()), libc::pthread_rwlock_unlock(lock.get())) }
+        });
+        assert_eq!(reader.join().unwrap(), (0, 0));
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_lock_that_the_end_of_a_thread_gives_to_its_own_greenlet_goes_on_to_others() {
+    sward::greenlet_local! {
+        /// What the thread's root holds until its end.
+        static HELD: RefCell<Option<MutexGuard<'static, ()>>> = RefCell::new(None);
+    }
+    patched_with_locks("a_lock_that_the_end_of_a_thread_gives_to_its_own_greenlet_goes_on_to_others", || {
+        let mutex: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+        let step = Arc::new(AtomicU32::new(0));
+        let stepped = step.clone();
+        let ends = thread::spawn(move || {
+            HELD.with(|held| *held.borrow_mut() = Some(mutex.lock().unwrap()));
+            sward::spawn(move || drop(mutex.lock().unwrap()));
+            sward::yield_now();
+            stepped.store(1, Ordering::SeqCst);
+            while stepped.load(Ordering::SeqCst) == 1 {
+                std::hint::spin_loop();
+            }
+        });
+        while step.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        let next = sward::spawn(move || drop(mutex.lock().unwrap()));
+        sward::yield_now();
+        step.store(2, Ordering::SeqCst);
+        ends.join().unwrap();
+        next.join().unwrap();
+    });
+}
+
+#[test]
+fn a_futex_at_no_address_is_no_crash() {
+    patched_with_locks("a_futex_at_no_address_is_no_crash", || {
+        let errno = sward::spawn(|| {
+            // SAFETY: the kernel, and what stands for it, refuses the address.
+            let result = unsafe { libc::syscall(libc::SYS_futex, 0_usize, libc::FUTEX_WAIT | 128, 0, 0_usize) };
+            (result, std::io::Error::last_os_error().raw_os_error())
+        });
+        assert_eq!(errno.join().unwrap(), (-1, Some(libc::EFAULT)));
+    });
+}
