@@ -22,7 +22,8 @@ use libc::{
 };
 use libc::{
     clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec, loff_t, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd,
-    pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, useconds_t,
+    pthread_t, rusage, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
+    useconds_t,
 };
 
 use crate::function::Function;
@@ -264,7 +265,7 @@ functions! {
         always fn tss_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create_tss;
         identity fn fork() -> pid_t = identity::calls::fork;
         identity fn __fork() -> pid_t = identity::calls::__fork;
-        identity fn _Fork() -> pid_t = identity::calls::_Fork;
+        always fn _Fork() -> pid_t = identity::calls::_Fork;
         identity fn daemon(keep_directory: c_int, keep_streams: c_int) -> c_int = identity::calls::daemon;
         identity fn forkpty(terminal: *mut c_int, name: *mut c_char, settings: *const termios, size: *const winsize) -> pid_t = identity::calls::forkpty;
         identity fn pthread_exit(value: *mut c_void) -> ! = identity::calls::pthread_exit;
@@ -279,12 +280,15 @@ functions! {
         identity fn setgroups(count: size_t, groups: *const gid_t) -> c_int = identity::calls::setgroups;
         identity fn initgroups(user: *const c_char, group: gid_t) -> c_int = identity::calls::initgroups;
         identity fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int = identity::calls::pthread_getattr_np;
-        identity fn pthread_getaffinity_np(thread: pthread_t, size: size_t, set: *mut cpu_set_t) -> c_int = identity::calls::pthread_getaffinity_np;
-        identity fn pthread_setaffinity_np(thread: pthread_t, size: size_t, set: *const cpu_set_t) -> c_int = identity::calls::pthread_setaffinity_np;
-        identity fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int = identity::calls::pthread_getcpuclockid;
-        identity fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) -> c_int = identity::calls::pthread_getschedparam;
-        identity fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) -> c_int = identity::calls::pthread_setschedparam;
-        identity fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int = identity::calls::pthread_setschedprio;
+        always fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int = identity::calls::pthread_kill;
+    always fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int = identity::calls::pthread_sigqueue;
+    always fn pthread_cancel(thread: pthread_t) -> c_int = identity::calls::pthread_cancel;
+    always fn pthread_getaffinity_np(thread: pthread_t, size: size_t, set: *mut cpu_set_t) -> c_int = identity::calls::pthread_getaffinity_np;
+        always fn pthread_setaffinity_np(thread: pthread_t, size: size_t, set: *const cpu_set_t) -> c_int = identity::calls::pthread_setaffinity_np;
+        always fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int = identity::calls::pthread_getcpuclockid;
+        always fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) -> c_int = identity::calls::pthread_getschedparam;
+        always fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) -> c_int = identity::calls::pthread_setschedparam;
+        always fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int = identity::calls::pthread_setschedprio;
         // Variadic in C; see there.
         always fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long = locks::futex::syscall;
         lock fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int = locks::mutex::lock;

@@ -9,6 +9,7 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use libc::c_int;
 use own_process::in_own_process;
@@ -17,6 +18,7 @@ use support::{ms, patched_with_locks};
 
 // Not in the crate `libc`.
 unsafe extern "C" {
+    fn _Fork() -> libc::pid_t;
     fn pthread_rwlock_timedwrlock(lock: *mut libc::pthread_rwlock_t, until: *const libc::timespec) -> c_int;
 }
 
@@ -83,6 +85,44 @@ fn a_fork_handler_that_was_there_first_may_wait_for_a_thread_that_unlocks() {
     if let Some(output) = output {
         assert!(output.status.success(), "{output:?}");
     }
+}
+
+#[test]
+fn a_child_without_fork_handlers_finds_no_bucket_locked() {
+    patched_with_locks("a_child_without_fork_handlers_finds_no_bucket_locked", || {
+        let semaphore: Arc<Shared<libc::sem_t>> = Shared::zeroed();
+        let stop = Arc::new(AtomicBool::new(false));
+        let waits = [(); 2].map(|()| {
+            let (semaphore, stop) = (semaphore.clone(), stop.clone());
+            hub(3, move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let until = at(libc::CLOCK_REALTIME, Duration::from_micros(50));
+                    // SAFETY: a live semaphore and a time.
+                    unsafe { libc::sem_timedwait(semaphore.get(), &until) };
+                }
+            })
+        });
+        let forks = move || {
+            for _ in 0..400 {
+                // SAFETY: the child posts, which it may, and ends; if it hangs, a signal ends it.
+                unsafe {
+                    let child = _Fork();
+                    if child == 0 {
+                        libc::alarm(20);
+                        libc::sem_post(semaphore.get());
+                        libc::_exit(7);
+                    }
+                    let mut status = 0;
+                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+                }
+            }
+        };
+        forks();
+        sward::spawn(forks).join().unwrap();
+        stop.store(true, Ordering::SeqCst);
+        waits.into_iter().for_each(|hub| hub.join().unwrap());
+    });
 }
 
 #[test]

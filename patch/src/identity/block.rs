@@ -33,6 +33,8 @@ struct Links {
     next: Option<Block>,
     /// The block before it.
     previous: Option<Block>,
+    /// The thread pointer of the thread whose greenlets use it.
+    home: ThreadPointer,
 }
 
 /// The list of all blocks: the first.
@@ -54,7 +56,7 @@ impl Block {
         let first = all.0.replace(block);
         // SAFETY: room was made for the links, and the lock is held.
         unsafe {
-            block.links(layout).write(Links { next: first, previous: None });
+            block.links(layout).write(Links { next: first, previous: None, home: own });
             if let Some(first) = first {
                 (*first.links(layout)).previous = Some(block);
             }
@@ -67,7 +69,7 @@ impl Block {
         let mut all = ALL.lock();
         // SAFETY: the lock is held, and the block was listed when it was made.
         unsafe {
-            let Links { next, previous } = self.links(layout).read();
+            let Links { next, previous, .. } = self.links(layout).read();
             match previous {
                 Some(previous) => (*previous.links(layout)).next = next,
                 None => all.0 = next,
@@ -133,6 +135,18 @@ impl Block {
         unsafe {
             (layout.deallocate)(base.cast(), false);
             alloc::dealloc(base.sub(below), memory);
+        }
+    }
+
+    /// The thread pointer of the thread that a greenlet is on, if `pointer` is a greenlet's: that of a thread, or of a
+    /// greenlet, which has not ended. From any thread, also in a signal handler.
+    pub(super) fn home_of(pointer: ThreadPointer, layout: &Layout) -> Option<ThreadPointer> {
+        let block = Block(pointer);
+        // SAFETY: threads and greenlets have a number at the same place, and only greenlets one so high. Their blocks are
+        // in the list, with a home that never changes.
+        unsafe {
+            let number = pointer.address().as_ptr().add(layout.tid).cast::<u32>().read_volatile();
+            (FIRST_NUMBER..FIRST_NUMBER + NUMBERS).contains(&number).then(|| (*block.links(layout)).home)
         }
     }
 

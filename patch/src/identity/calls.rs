@@ -2,13 +2,17 @@
 
 use std::ffi::c_void;
 use std::mem;
+use std::ptr::{self, NonNull};
 
 use libc::{
-    c_char, c_int, clockid_t, cpu_set_t, gid_t, pthread_attr_t, pthread_t, sched_param, size_t, termios, uid_t, winsize,
+    ESRCH, c_char, c_int, clockid_t, cpu_set_t, gid_t, pid_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t,
+    termios, uid_t, winsize,
 };
-use sward_runtime::lowlevel::hooks;
+use sward_runtime::lowlevel::hooks::{self, ThreadPointer};
 
-use super::on_hub;
+use super::block::Block;
+use super::{KNOWN, on_hub};
+use crate::locks;
 use crate::table::real;
 
 /// Declares calls that fork. libc keeps the caller, and forgets all others of its list of threads.
@@ -28,9 +32,20 @@ macro_rules! that_fork {
 that_fork! {
     fork();
     __fork();
-    _Fork();
     daemon(keep_directory: c_int, keep_streams: c_int);
     forkpty(terminal: *mut c_int, name: *mut c_char, settings: *const termios, size: *const winsize);
+}
+
+/// As `_Fork(3)`, which calls no handlers: on any thread, what those do for the child is done here.
+#[expect(non_snake_case, reason = "as in C")]
+pub(crate) unsafe fn _Fork() -> pid_t {
+    // SAFETY: takes nothing.
+    let result = in_child_too(|| unsafe { real::_Fork() });
+    if result == 0 {
+        hooks::abandon();
+        locks::forget();
+    }
+    result
 }
 
 /// Makes a call that may return in a child.
@@ -80,20 +95,23 @@ on_all_threads! {
     initgroups(user: *const c_char, group: gid_t);
 }
 
-/// Declares calls that take a thread: a greenlet's stands for its hub's.
+/// Declares calls that take a thread: a greenlet's stands for its hub's, whoever calls.
 macro_rules! of_thread {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
         $(
             /// As the function of that name in section 3 of the manual.
             pub(crate) unsafe fn $name(thread: pthread_t, $($arg: $type),*) -> c_int {
+                let thread = hubs_thread(thread).unwrap_or(thread);
                 // SAFETY: the caller's promise.
-                unsafe { real::$name(kernel_thread(thread), $($arg),*) }
+                unsafe { real::$name(thread, $($arg),*) }
             }
         )*
     };
 }
 
 of_thread! {
+    pthread_kill(signal: c_int);
+    pthread_sigqueue(signal: c_int, value: sigval);
     pthread_getaffinity_np(size: size_t, set: *mut cpu_set_t);
     pthread_setaffinity_np(size: size_t, set: *const cpu_set_t);
     pthread_getcpuclockid(clock: *mut clockid_t);
@@ -102,13 +120,22 @@ of_thread! {
     pthread_setschedprio(priority: c_int);
 }
 
-/// The thread that a greenlet which asks for itself is on.
-fn kernel_thread(thread: pthread_t) -> pthread_t {
-    // SAFETY: takes nothing.
-    if thread != unsafe { libc::pthread_self() } {
-        return thread;
+/// As `pthread_cancel(3)`. libc ends a thread from its beginning, of which it knows nothing in a greenlet; and to end
+/// the thread that it is on would end others too.
+pub(crate) unsafe fn pthread_cancel(thread: pthread_t) -> c_int {
+    match hubs_thread(thread) {
+        Some(_) => ESRCH,
+        // SAFETY: the caller's promise.
+        None => unsafe { real::pthread_cancel(thread) },
     }
-    hooks::home().map_or(thread, |home| home.address().as_ptr().addr() as pthread_t)
+}
+
+/// The thread that a greenlet is on, if `thread` is a greenlet's.
+fn hubs_thread(thread: pthread_t) -> Option<pthread_t> {
+    let known = KNOWN.get()?;
+    let address = NonNull::new(ptr::with_exposed_provenance_mut(thread as usize))?;
+    let home = Block::home_of(ThreadPointer::new(address), &known.layout)?;
+    Some(home.address().as_ptr().addr() as pthread_t)
 }
 
 /// As `pthread_getattr_np(3)`: the calling greenlet's stack is the greenlet's.

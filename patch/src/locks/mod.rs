@@ -65,6 +65,11 @@ pub(crate) fn open() {
     });
 }
 
+/// In the child of a fork that called no handlers: of the parent's greenlets that wait, none is there.
+pub(crate) fn forget() {
+    table::in_child();
+}
+
 /// Whether greenlets park in locks.
 pub(crate) fn is_open() -> bool {
     OPEN.load(Ordering::Relaxed)

@@ -473,7 +473,7 @@ extern "C" fn after_fork() {
 }
 
 /// After a fork, in the child: of the parent's greenlets that wait, none is there, nor is whoever held a bucket.
-extern "C" fn in_child() {
+pub(super) extern "C" fn in_child() {
     WAITING.0.store(0, Ordering::Relaxed);
     for bucket in &TABLE {
         bucket.lock.reset();
