@@ -155,7 +155,17 @@ impl Inside {
     ) -> io::Result<Option<T>> {
         /// Name servers answer late: these threads wait, they do not compute.
         static THREADS: ThreadPool = ThreadPool::new("sward-patch", 256);
-        self.outside(|name| hooks::offload(&THREADS, name, to_the_end, f))
+        self.offload_to(&THREADS, to_the_end, f)
+    }
+
+    /// The same on another pool.
+    pub(crate) fn offload_to<T: Send + 'static>(
+        &self,
+        threads: &'static ThreadPool,
+        to_the_end: bool,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        self.outside(|name| hooks::offload(threads, name, to_the_end, f))
     }
 
     /// Runs `f`, which parks: what other greenlets of this thread do meanwhile is not inside.

@@ -15,7 +15,7 @@
 //!
 //! # How it works
 //!
-//! This crate defines `read`, `recv`, `poll`, `nanosleep` and some ninety other symbols of libc. The
+//! This crate defines `read`, `recv`, `poll`, `nanosleep` and some hundred other symbols of libc. The
 //! linker lets the program's own definitions win over libc's, for std, for C archives and for shared
 //! libraries, also for those that are loaded later. Each definition looks whether it is called on a
 //! greenlet's stack after [`all`]; if not, it calls libc's. If so, it makes the call in a form that
@@ -34,7 +34,7 @@
 //!
 //! For such greenlets the locks that were made for threads park too: those of std (`Mutex`, `RwLock`, `Condvar`,
 //! `Barrier`, `mpsc`, `thread::park` …), of libc (`pthread_mutex_lock`, `pthread_cond_wait`,
-//! `pthread_rwlock_rdlock`, `sem_wait` …), and what is built on them or on the futex (parking_lot,
+//! `pthread_rwlock_rdlock`, `pthread_once`, `sem_wait`, C11's `mtx_lock` and `cnd_wait` …), and what is built on them or on the futex (parking_lot,
 //! crossbeam, r2d2). They work between greenlets of one thread, of several, and threads ([`Report::locks`] tells).
 //!
 //! A kill or a timeout does not end such a wait: nothing in it could say so, and its callers would wait again. It

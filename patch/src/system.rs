@@ -12,9 +12,9 @@ use std::ffi::c_void;
 use std::ptr;
 
 use libc::{
-    EINVAL, F_GETFD, c_int, c_long, c_uint, c_ulong, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec, loff_t,
-    mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t,
-    ssize_t, timespec, timeval, useconds_t,
+    EINTR, EINVAL, F_GETFD, c_int, c_long, c_uint, c_ulong, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
+    loff_t, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr,
+    socklen_t, ssize_t, timespec, timeval, useconds_t,
 };
 
 use crate::gate::{errno, fail, set_errno};
@@ -225,6 +225,22 @@ pub(crate) unsafe extern "C" fn clock_nanosleep(
     error
 }
 
+/// As `thrd_sleep(3)`.
+pub(crate) unsafe extern "C" fn thrd_sleep(duration: *const timespec, left: *mut timespec) -> c_int {
+    // SAFETY: the caller's times.
+    match unsafe { clock_nanosleep(libc::CLOCK_REALTIME, 0, duration, left) } {
+        0 => 0,
+        EINTR => -1,
+        _ => -2,
+    }
+}
+
+/// As `thrd_yield(3)`.
+pub(crate) unsafe extern "C" fn thrd_yield() {
+    // SAFETY: takes nothing.
+    unsafe { sched_yield() };
+}
+
 /// As `usleep(3)`.
 pub(crate) unsafe extern "C" fn usleep(micros: useconds_t) -> c_int {
     let time = timespec { tv_sec: (micros / 1_000_000).into(), tv_nsec: (micros % 1_000_000 * 1000).into() };
@@ -255,6 +271,23 @@ pub(crate) unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
 pub(crate) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
     // SAFETY: the caller's thread and place; no time limit.
     unsafe { pthread_timedjoin_np(thread, value, ptr::null()) }
+}
+
+/// As `thrd_join(3)`.
+pub(crate) unsafe extern "C" fn thrd_join(thread: pthread_t, value: *mut c_int) -> c_int {
+    /// `thrd_error`.
+    const ERROR: c_int = 2;
+    let mut whole = ptr::null_mut();
+    // SAFETY: the caller's thread and place.
+    unsafe {
+        if pthread_join(thread, &raw mut whole) != 0 {
+            return ERROR;
+        }
+        if !value.is_null() {
+            *value = whole.addr() as c_int;
+        }
+    }
+    0
 }
 
 /// To what there is, or null.

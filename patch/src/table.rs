@@ -17,8 +17,8 @@ use std::ffi::{c_int, c_uint, c_void};
 
 #[cfg(shared_libc)]
 use libc::{
-    addrinfo, cpu_set_t, gid_t, hostent, pthread_attr_t, pthread_cond_t, pthread_key_t, pthread_mutex_t,
-    pthread_rwlock_t, sched_param, sem_t, termios, uid_t, winsize,
+    addrinfo, cpu_set_t, gid_t, hostent, pthread_attr_t, pthread_barrier_t, pthread_cond_t, pthread_key_t,
+    pthread_mutex_t, pthread_once_t, pthread_rwlock_t, sched_param, sem_t, termios, uid_t, winsize,
 };
 use libc::{
     clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec, loff_t, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd,
@@ -32,13 +32,13 @@ use crate::report::Missing;
 use crate::system as first;
 use crate::{gate, green};
 #[cfg(shared_libc)]
-use crate::{identity, locks};
+use crate::{identity, locks, locks::once::Init};
 
 /// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub, `identity` hooks
 /// for greenlets with thread-locals of their own, `always` hooks for everybody, also before `patch::all`. Those of
 /// `lock` and `counted` are told which function they are: they act as those of `identity` and `always`.
 macro_rules! functions {
-    ($(cfg($when:meta) or $why:literal {
+    ($(cfg($when:meta) extern $abi:literal or $why:literal {
         $($kind:ident fn $name:ident($($arg:ident: $type:ty),*) -> $result:ty = $green:path;)*
     })*) => {
         /// Places in [`TABLE`].
@@ -77,7 +77,7 @@ macro_rules! functions {
                 pub(crate) unsafe fn $name($($arg: $type),*) -> $result {
                     let real = TABLE[Index::$name as usize].real();
                     // SAFETY: the address is that of libc's function or of the one in `first`, of the same type.
-                    let real: unsafe extern "C" fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
+                    let real: unsafe extern $abi fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
                     // SAFETY: the caller vouches for what the C function asks for.
                     unsafe { real($($arg),*) }
                 }
@@ -95,10 +95,10 @@ macro_rules! functions {
                 #[cold]
                 #[allow(clippy::too_many_arguments, reason = "as in C")]
                 #[cfg($when)]
-                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                pub(crate) unsafe extern $abi fn $name($($arg: $type),*) -> $result {
                     let real = TABLE[Index::$name as usize].find();
                     // SAFETY: the address was looked up under this name, and the type is the C one.
-                    let real: unsafe extern "C" fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
+                    let real: unsafe extern $abi fn($($type),*) -> $result = unsafe { std::mem::transmute(real) };
                     // SAFETY: the caller vouches for what the C function asks for.
                     unsafe { real($($arg),*) }
                 }
@@ -115,7 +115,7 @@ macro_rules! functions {
                 #[inline(always)]
                 #[allow(clippy::too_many_arguments, reason = "as in C")]
                 #[cfg($when)]
-                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                pub(crate) unsafe extern $abi fn $name($($arg: $type),*) -> $result {
                     functions!(@body $kind $name $green, ($($arg: $type),*) -> $result)
                 }
             )*)*
@@ -131,7 +131,7 @@ macro_rules! functions {
                 #[allow(clippy::too_many_arguments, reason = "as in C")]
                 #[unsafe(no_mangle)]
                 #[cfg($when)]
-                pub(crate) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+                pub(crate) unsafe extern $abi fn $name($($arg: $type),*) -> $result {
                     // SAFETY: passed on as they came.
                     unsafe { hook::$name($($arg),*) }
                 }
@@ -202,7 +202,7 @@ macro_rules! functions {
 }
 
 functions! {
-    cfg(hooks) or "" {
+    cfg(hooks) extern "C" or "" {
         greenlet fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t = green::receive::read;
         greenlet fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t = green::receive::readv;
         greenlet fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t = green::receive::recv;
@@ -238,17 +238,20 @@ functions! {
         greenlet fn usleep(micros: useconds_t) -> c_int = green::sleep::usleep;
         greenlet fn sleep(seconds: c_uint) -> c_uint = green::sleep::sleep;
         greenlet fn sched_yield() -> c_int = green::sleep::sched_yield;
+        greenlet fn thrd_sleep(duration: *const timespec, left: *mut timespec) -> c_int = green::sleep::thrd_sleep;
+        greenlet fn thrd_yield() -> () = green::sleep::thrd_yield;
         greenlet fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t = green::children::waitpid;
         greenlet fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t = green::children::wait4;
         greenlet fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int = green::children::waitid;
         greenlet fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int = green::children::pthread_join;
+        greenlet fn thrd_join(thread: pthread_t, value: *mut c_int) -> c_int = green::children::thrd_join;
         greenlet fn flock(fd: c_int, operation: c_int) -> c_int = green::children::flock;
         hub fn close(fd: c_int) -> c_int = green::close::close;
         hub fn dup2(from: c_int, to: c_int) -> c_int = green::close::dup2;
         hub fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int = green::close::dup3;
         hub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int = green::close::close_range;
     }
-    cfg(shared_libc) or "libc is linked statically: nothing could stand in for this function behind a hook" {
+    cfg(shared_libc) extern "C" or "libc is linked statically: nothing could stand in for this function behind a hook" {
         greenlet fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int = green::names::getaddrinfo;
         greenlet fn getnameinfo(address: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int = green::names::getnameinfo;
         greenlet fn gethostbyname(name: *const c_char) -> *mut hostent = green::hosts::gethostbyname;
@@ -256,8 +259,9 @@ functions! {
         greenlet fn gethostbyaddr_r(address: *const c_void, address_len: socklen_t, family: c_int, host: *mut hostent, buffer: *mut c_char, len: size_t, found: *mut *mut hostent, error: *mut c_int) -> c_int = green::hosts::gethostbyaddr_r;
         greenlet fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, len: c_int) -> c_int = green::names::res_query;
         greenlet fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, len: c_int) -> c_int = green::names::res_search;
+        greenlet fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int = green::barrier::wait;
     }
-    cfg(shared_libc) or "only for greenlets with thread-locals of their own" {
+    cfg(shared_libc) extern "C" or "only for greenlets with thread-locals of their own" {
         always fn pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
         always fn __pthread_key_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create;
         always fn pthread_key_delete(key: pthread_key_t) -> c_int = identity::keys::delete;
@@ -312,6 +316,19 @@ functions! {
         lock fn sem_timedwait(semaphore: *mut sem_t, until: *const timespec) -> c_int = locks::semaphore::timedwait;
         lock fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int = locks::semaphore::clockwait;
         always fn sem_post(semaphore: *mut sem_t) -> c_int = locks::semaphore::post;
+        lock fn mtx_lock(mutex: *mut pthread_mutex_t) -> c_int = locks::c11::mtx_lock;
+        lock fn mtx_trylock(mutex: *mut pthread_mutex_t) -> c_int = locks::c11::mtx_trylock;
+        lock fn mtx_timedlock(mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int = locks::c11::mtx_timedlock;
+        always fn mtx_unlock(mutex: *mut pthread_mutex_t) -> c_int = locks::c11::mtx_unlock;
+        counted fn cnd_wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int = locks::c11::cnd_wait;
+        counted fn cnd_timedwait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int = locks::c11::cnd_timedwait;
+        always fn cnd_signal(condition: *mut pthread_cond_t) -> c_int = locks::c11::cnd_signal;
+        always fn cnd_broadcast(condition: *mut pthread_cond_t) -> c_int = locks::c11::cnd_broadcast;
+    }
+    // What these call may throw.
+    cfg(shared_libc) extern "C-unwind" or "only for greenlets with thread-locals of their own" {
+        counted fn pthread_once(control: *mut pthread_once_t, init: Init) -> c_int = locks::once::pthread_once;
+        counted fn call_once(control: *mut pthread_once_t, init: Init) -> () = locks::once::call_once;
     }
 }
 

@@ -96,6 +96,22 @@ pub(crate) unsafe fn pthread_join(inside: &Inside, thread: pthread_t, value: *mu
     }
 }
 
+/// As `thrd_join(3)`: what the thread returned is a number, and errors are few.
+pub(crate) unsafe fn thrd_join(inside: &Inside, thread: pthread_t, value: *mut c_int) -> c_int {
+    /// `thrd_error`.
+    const ERROR: c_int = 2;
+    let mut whole = ptr::null_mut();
+    // SAFETY: the caller's thread.
+    if unsafe { pthread_join(inside, thread, &raw mut whole) } != 0 {
+        return ERROR;
+    }
+    if !value.is_null() {
+        // SAFETY: the caller's place.
+        unsafe { *value = whole.addr() as c_int };
+    }
+    0
+}
+
 /// As `flock(2)`: tried again, after pauses that grow. A thread of the pool would take the lock also
 /// for a greenlet that was killed meanwhile.
 pub(crate) unsafe fn flock(inside: &Inside, fd: c_int, operation: c_int) -> c_int {

@@ -8,6 +8,8 @@
 //! An interrupt (kill, timeout) makes a call fail with `ECANCELED`, and a sleep end early: nothing
 //! unwinds here (invariant 6). `EINTR` would be worse, since std and libpq try again for ever.
 
+#[cfg(shared_libc)]
+pub(crate) mod barrier;
 pub(crate) mod checked;
 pub(crate) mod children;
 pub(crate) mod close;

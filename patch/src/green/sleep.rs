@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, TIMER_ABSTIME, c_int, c_uint, clockid_t, timespec, useconds_t};
+use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, EINTR, TIMER_ABSTIME, c_int, c_uint, clockid_t, timespec, useconds_t};
 use sward_runtime::lowlevel::hooks::Ended;
 
 use super::wait::duration;
@@ -70,6 +70,21 @@ pub(crate) unsafe fn sleep(inside: &Inside, seconds: c_uint) -> c_uint {
 pub(crate) unsafe fn sched_yield(inside: &Inside) -> c_int {
     inside.yield_now();
     0
+}
+
+/// As `thrd_sleep(3)`, which tells signals from other failures.
+pub(crate) unsafe fn thrd_sleep(inside: &Inside, time: *const timespec, left: *mut timespec) -> c_int {
+    // SAFETY: the caller's times.
+    match unsafe { clock_nanosleep(inside, CLOCK_REALTIME, 0, time, left) } {
+        0 => 0,
+        EINTR => -1,
+        _ => -2,
+    }
+}
+
+/// As `thrd_yield(3)`.
+pub(crate) unsafe fn thrd_yield(inside: &Inside) {
+    inside.yield_now();
 }
 
 /// Parks for `time`; none at all lets the others run, as `sward::sleep` does.

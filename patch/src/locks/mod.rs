@@ -14,7 +14,7 @@
 //! - `bucket`: the lock of a part of the table, which a signal handler may find taken.
 //! - `limit`: until when.
 //! - `layout`: what is read of libc's objects: kinds, clocks.
-//! - `futex`, `mutex`, `condition`, `rwlock`, `semaphore`: the hooks.
+//! - `futex`, `mutex`, `condition`, `rwlock`, `semaphore`, `once`: the hooks; `c11` has those of C's own names.
 //!
 //! # Interrupts
 //!
@@ -33,6 +33,7 @@
 //! greenlets that share those of their thread, the hooks of waits make the real call.
 
 mod bucket;
+pub(crate) mod c11;
 pub(crate) mod condition;
 pub(crate) mod futex;
 mod layout;
@@ -40,6 +41,7 @@ mod limit;
 #[cfg(all(loom, test))]
 mod models;
 pub(crate) mod mutex;
+pub(crate) mod once;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 mod table;
@@ -60,6 +62,7 @@ pub(crate) fn open() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         layout::probe();
+        once::probe();
         table::prepare();
         OPEN.store(true, Ordering::Release);
     });

@@ -1,7 +1,7 @@
 //! `pthread_mutex_lock` and its like.
 //!
 //! A greenlet does not mark the mutex as wanted, so an unlock that does not come through the hook leaves
-//! it parked: one inside libc (`pthread_cond_wait` of a thread, `mtx_unlock`), or one by another
+//! it parked: one inside libc (`pthread_cond_wait` of a thread), or one by another
 //! process. So a waiting greenlet tries again each 10 ms; after a second each 160 ms.
 //!
 //! | kind | here |

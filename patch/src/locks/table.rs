@@ -110,6 +110,8 @@ pub(super) enum Kind {
     RwLock,
     /// A `sem_t`.
     Semaphore,
+    /// A `pthread_once_t`.
+    Once,
 }
 
 /// What is waited for, and by whose wakes.
@@ -475,6 +477,7 @@ extern "C" fn after_fork() {
 /// After a fork, in the child: of the parent's greenlets that wait, none is there, nor is whoever held a bucket.
 pub(super) extern "C" fn in_child() {
     WAITING.0.store(0, Ordering::Relaxed);
+    super::once::forget();
     for bucket in &TABLE {
         bucket.lock.reset();
         bucket.waiting.store(0, Ordering::Relaxed);
