@@ -65,13 +65,19 @@ pub(crate) fn is_shut() -> bool {
 /// Lets a greenlet into the hook of `function`, unless it is in one already or in `without`; then it
 /// makes the real call. Not before [`is_shut`] has said no.
 pub(crate) fn enter(function: &'static Function) -> Option<Inside> {
-    let state = STATE.get();
-    if state & INSIDE != 0 || !hooks::on_greenlet() || (state != 0 && EXEMPT.with(Cell::get) != 0) {
+    if !may_enter() {
         return None;
     }
-    STATE.set(state | INSIDE);
+    STATE.set(STATE.get() | INSIDE);
     function.calls.fetch_add(1, Ordering::Relaxed);
     Some(Inside { function })
+}
+
+/// Whether [`enter`] would let the caller in.
+#[inline]
+pub(crate) fn may_enter() -> bool {
+    let state = STATE.get();
+    state & INSIDE == 0 && hooks::on_greenlet() && (state == 0 || EXEMPT.with(Cell::get) == 0)
 }
 
 /// Lets nobody in on these thread-locals until [`lift`]; returns what to give that.

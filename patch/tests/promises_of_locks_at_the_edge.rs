@@ -4,10 +4,10 @@
 mod own_process;
 mod support;
 
-use std::cell::RefCell;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -200,5 +200,78 @@ fn a_futex_at_no_address_is_no_crash() {
             (result, std::io::Error::last_os_error().raw_os_error())
         });
         assert_eq!(errno.join().unwrap(), (-1, Some(libc::EFAULT)));
+    });
+}
+
+/// Runs `hold` again and again in one greenlet, which parks nowhere but in it, until `take` has returned in another.
+/// Says how often.
+fn rounds_until_the_other_is_in(hold: impl Fn() + 'static, take: impl FnOnce() + 'static) -> usize {
+    let (taken, is_taken) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+    let (told, rounds) = (taken.clone(), is_taken.clone());
+    let hog = sward::spawn(move || {
+        while !taken.get() {
+            hold();
+            rounds.set(rounds.get() + 1);
+        }
+    });
+    let other = sward::spawn(move || {
+        take();
+        told.set(true);
+    });
+    hog.join().unwrap();
+    other.join().unwrap();
+    is_taken.get()
+}
+
+#[test]
+fn nobody_is_overtaken_for_ever_by_a_greenlet_that_parks_only_while_it_holds_the_lock() {
+    const NAME: &str = "nobody_is_overtaken_for_ever_by_a_greenlet_that_parks_only_while_it_holds_the_lock";
+    patched_with_locks(NAME, || {
+        let std = Arc::new(Mutex::new(()));
+        let theirs = std.clone();
+        let hold = move || {
+            let _held = std.lock().unwrap();
+            sward::yield_now();
+        };
+        let of_std = rounds_until_the_other_is_in(hold, move || drop(theirs.lock().unwrap()));
+
+        let std = Arc::new(RwLock::new(()));
+        let theirs = std.clone();
+        let hold = move || {
+            let _held = std.read().unwrap();
+            sward::yield_now();
+        };
+        let of_std_rw = rounds_until_the_other_is_in(hold, move || drop(theirs.write().unwrap()));
+
+        let mutex = Shared::with_kind(libc::PTHREAD_MUTEX_NORMAL);
+        let theirs = mutex.clone();
+        let hold = move || {
+            mutex.lock();
+            sward::yield_now();
+            mutex.unlock();
+        };
+        let take = move || {
+            theirs.lock();
+            theirs.unlock();
+        };
+        let of_libc = rounds_until_the_other_is_in(hold, take);
+
+        let lock: Arc<Shared<libc::pthread_rwlock_t>> = Shared::zeroed();
+        let theirs = lock.clone();
+        // SAFETY: a live lock.
+        let hold = move || unsafe {
+            assert_eq!(libc::pthread_rwlock_rdlock(lock.get()), 0);
+            sward::yield_now();
+            assert_eq!(libc::pthread_rwlock_unlock(lock.get()), 0);
+        };
+        // SAFETY: as above.
+        let take = move || unsafe {
+            assert_eq!(libc::pthread_rwlock_wrlock(theirs.get()), 0);
+            assert_eq!(libc::pthread_rwlock_unlock(theirs.get()), 0);
+        };
+        let of_libc_rw = rounds_until_the_other_is_in(hold, take);
+
+        let all = [of_std, of_std_rw, of_libc, of_libc_rw];
+        assert!(all.into_iter().all(|rounds| rounds <= 20), "{all:?}");
     });
 }

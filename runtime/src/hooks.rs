@@ -129,6 +129,11 @@ pub fn wake(key: Key) {
     hub::wake(key.0, Reason::Unparked);
 }
 
+/// As [`wake`], and that greenlet runs before all others, the caller after it. The caller must be a greenlet.
+pub fn wake_and_let_run(key: Key) {
+    hub().wake_and_let_run(key.0);
+}
+
 /// Parks until [`wake`] with the wait's key, or until `deadline`; `call` names it in reports. A kill or
 /// a timeout ends it only if `interruptible`.
 pub fn wait(call: &'static str, interruptible: bool, deadline: Option<Instant>) -> Ended {

@@ -237,6 +237,17 @@ impl Hub {
         slot.is_some_and(|slot| slot.epoch.get() == key.epoch && slot.state.get() == State::Parked)
     }
 
+    /// As `wake` because of an unpark, and switches to that greenlet; the running one, which is no root, goes on after it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn wake_and_let_run(&'static self, key: WaitKey) {
+        let Some(slot) = self.table.get(key.slot).filter(|_| self.waits(key)) else { return };
+        slot.reason.set(Some(Reason::Unparked));
+        let caller = self.current();
+        self.push_first(slot, caller);
+        // A greenlet's switch is never a deadlock, only the root's.
+        let _ = self.switch(caller);
+    }
+
     /// As `wake`, for whatever wait the greenlet is in.
     #[inline]
     pub(crate) fn wake_slot(&'static self, slot: &'static Slot, reason: Reason) -> bool {

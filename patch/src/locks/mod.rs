@@ -84,6 +84,11 @@ pub(crate) fn is_shut() -> bool {
     !OPEN.load(Ordering::Relaxed) || !hooks::has_identity()
 }
 
+/// Whether the caller is a greenlet that may let others run: one that [`enter`] would let in.
+fn may_switch() -> bool {
+    !is_shut() && !bucket::Inside::is_there() && gate::may_enter()
+}
+
 /// Lets a greenlet into the hook of `function`, to wait for a lock: as [`gate::enter`], and not while
 /// its thread works on the table. Not before [`is_shut`] has said no.
 fn enter(function: &'static Function) -> Option<gate::Inside> {

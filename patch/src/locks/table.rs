@@ -55,6 +55,15 @@
 //! bucket's lock. To leave, a waiter takes that lock, and if it was put on the pile, works the
 //! pile off, which only its own thread does. After that its stack may go.
 
+//! # Who is overtaken gets its turn
+//!
+//! A wake hands nothing over: whoever comes first takes the lock. A greenlet that takes it again right after its
+//! unlock, and parks only while it holds it, would always be first, and the greenlet that it wakes would find the lock
+//! taken, for ever: greenlets are not preempted. So each [`OVERTAKEN`]th time in a row that a greenlet is woken from one
+//! address, the greenlet of its thread that wakes it lets it run at once. (Waits for events are counted as well, as a futex
+//! does not tell what it is for. There it costs a switch, once in so many.) Who wakes like a signal handler does not
+//! switch, so a semaphore has no such bound.
+
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
@@ -69,6 +78,14 @@ use crate::gate;
 
 /// How many buckets there are.
 const BUCKETS: usize = 256;
+
+/// How often a greenlet is woken from waits at one address until its waker lets it run at once.
+const OVERTAKEN: u32 = 16;
+
+thread_local! {
+    /// Where this greenlet waited last, and how often in a row it was woken there.
+    static LAST: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
 
 /// How many greenlets wait, in all buckets: what everybody who wakes looks at.
 static WAITING: Apart<AtomicUsize> = Apart(AtomicUsize::new(0));
@@ -159,6 +176,8 @@ struct Waiter {
     next: Cell<*const Waiter>,
     /// Where it is.
     state: Cell<State>,
+    /// How often in a row its greenlet was woken there before.
+    times_woken: u32,
     /// Others point to it.
     _pinned: PhantomPinned,
 }
@@ -243,21 +262,32 @@ pub(super) fn wake(place: Place, count: usize, waker: Waker) -> usize {
         return 0;
     }
     let errno = gate::errno();
+    let may_switch = waker == Waker::Ordinary && super::may_switch();
     // To ring at another hub's door is a `write`, which is not for the hook.
     let barred = gate::bar();
-    let mut woken = 0;
+    let (mut woken, mut overtaken) = (0, None);
     bucket.locked(|| {
         for waiter in bucket.iter() {
             if woken == count {
                 break;
             }
-            if waiter.place.meets(&place) {
-                bucket.unlink(waiter);
+            if !waiter.place.meets(&place) {
+                continue;
+            }
+            bucket.unlink(waiter);
+            if may_switch && waiter.is_overtaken() && overtaken.is_none() && waiter.door.is_here() {
+                waiter.state.set(State::Woken);
+                overtaken = Some(waiter.key);
+                woken += 1;
+            } else {
                 woken += usize::from(waiter.make_ready(waker));
             }
         }
     });
     gate::lift(barred);
+    if let Some(key) = overtaken {
+        hooks::wake_and_let_run(key);
+    }
     gate::set_errno(errno);
     woken
 }
@@ -278,7 +308,11 @@ pub(super) fn wait<T>(
         None => inside.wait_for_lock(interruptible, deadline),
         Some(_) => Ended::Ready,
     };
-    Waited { found, woken: linked.leave(), ended }
+    let woken = linked.leave();
+    if woken {
+        LAST.set((place.address, waiter.times_woken.wrapping_add(1)));
+    }
+    Waited { found, woken, ended }
 }
 
 impl Bucket {
@@ -345,8 +379,10 @@ impl Bucket {
 impl Waiter {
     /// One for the greenlet that runs.
     fn new(place: Place) -> Waiter {
+        let (address, times) = LAST.get();
         Waiter {
             place,
+            times_woken: if address == place.address { times } else { 0 },
             key: hooks::next_wait(),
             door: Doorbell::here(),
             previous: Cell::new(ptr::null()),
@@ -354,6 +390,11 @@ impl Waiter {
             state: Cell::new(State::Waits),
             _pinned: PhantomPinned,
         }
+    }
+
+    /// Whether it is to run as soon as it is woken.
+    fn is_overtaken(&self) -> bool {
+        self.times_woken % OVERTAKEN == OVERTAKEN - 1
     }
 
     /// Makes its greenlet ready; false if its hub has ended. Unlinked, with the bucket locked.
