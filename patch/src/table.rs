@@ -18,12 +18,11 @@ use std::ffi::{c_int, c_uint, c_void};
 #[cfg(shared_libc)]
 use libc::{
     addrinfo, cpu_set_t, gid_t, hostent, pthread_attr_t, pthread_barrier_t, pthread_cond_t, pthread_key_t,
-    pthread_mutex_t, pthread_once_t, pthread_rwlock_t, sched_param, sem_t, termios, uid_t, winsize,
+    pthread_mutex_t, pthread_once_t, pthread_rwlock_t, sched_param, sem_t, sigval, termios, uid_t, winsize,
 };
 use libc::{
     clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec, loff_t, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd,
-    pthread_t, rusage, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval,
-    useconds_t,
+    pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, useconds_t,
 };
 
 use crate::function::Function;
@@ -273,6 +272,8 @@ functions! {
         identity fn daemon(keep_directory: c_int, keep_streams: c_int) -> c_int = identity::calls::daemon;
         identity fn forkpty(terminal: *mut c_int, name: *mut c_char, settings: *const termios, size: *const winsize) -> pid_t = identity::calls::forkpty;
         identity fn pthread_exit(value: *mut c_void) -> ! = identity::calls::pthread_exit;
+        always fn exit(status: c_int) -> ! = green::exit::exit;
+        counted fn pause() -> c_int = green::exit::pause;
         identity fn setuid(uid: uid_t) -> c_int = identity::calls::setuid;
         identity fn setgid(gid: gid_t) -> c_int = identity::calls::setgid;
         identity fn seteuid(uid: uid_t) -> c_int = identity::calls::seteuid;

@@ -13,7 +13,7 @@ use crate::park::can_park;
 use crate::reactor::Reactor;
 use crate::remote::Link;
 use crate::scheduler::{Hub, WaitKey};
-use crate::slot::{Mode, Reason, Slot};
+use crate::slot::{Mode, Reason, Slot, State};
 use crate::stack;
 use crate::threads::ThreadPool;
 
@@ -37,6 +37,14 @@ pub fn on_greenlet() -> bool {
     hub::existing().is_some_and(|hub| {
         let slot = hub.current();
         !slot.is_root() && slot.greenlet.is_on_stack() && can_park() && !hub.busy.get()
+    })
+}
+
+/// Whether the caller is a thread's root, outside the hub's own loop, and may wait: greenlets then run.
+pub fn on_root() -> bool {
+    hub::existing().is_some_and(|hub| {
+        let slot = hub.current();
+        slot.is_root() && slot.state.get() == State::Running && can_park() && !hub.busy.get()
     })
 }
 

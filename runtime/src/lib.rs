@@ -64,8 +64,8 @@ pub mod lowlevel {
     pub mod hooks {
         pub use crate::doorbell::{Doorbell, on_pile, take_pile};
         pub use crate::hooks::{
-            Ended, Key, abandon, closed, next_wait, offload, on_greenlet, on_hub, runs_greenlet, sleep, stack, wait,
-            wait_fds, wake, wake_and_let_run, widen_guards, yield_now,
+            Ended, Key, abandon, closed, next_wait, offload, on_greenlet, on_hub, on_root, runs_greenlet, sleep, stack,
+            wait, wait_fds, wake, wake_and_let_run, widen_guards, yield_now,
         };
         pub use crate::identity::{Identities, has_identity, home, provide};
         pub use crate::thread_pointer::ThreadPointer;

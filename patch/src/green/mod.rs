@@ -16,6 +16,8 @@ pub(crate) mod close;
 pub(crate) mod connect;
 pub(crate) mod copy;
 #[cfg(shared_libc)]
+pub(crate) mod exit;
+#[cfg(shared_libc)]
 pub(crate) mod hosts;
 #[cfg(shared_libc)]
 pub(crate) mod names;
