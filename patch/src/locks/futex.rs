@@ -52,7 +52,14 @@ pub(crate) unsafe fn syscall(number: c_long, a: usize, b: usize, c: usize, d: us
     // SAFETY: as above.
     let woken = unsafe { call.make() };
     // The kernel has passed a barrier since the caller changed the value.
-    if table::anybody() { call.wake_the_rest(woken) } else { woken }
+    if table::anybody() { rest(a, b, c, f, woken) } else { woken }
+}
+
+/// Greenlets after the threads, if anybody waits. By registers: else the call is written to memory in any case.
+#[cold]
+#[inline(never)]
+extern "C" fn rest(word: usize, operation: usize, value: usize, value3: usize, woken: c_long) -> c_long {
+    Call { word, operation, value, time: 0, word2: 0, value3 }.wake_the_rest(woken)
 }
 
 /// All but a wake when nobody waits. So many arguments go in registers: the call can be a jump.
