@@ -266,6 +266,7 @@ functions! {
         always fn pthread_key_delete(key: pthread_key_t) -> c_int = identity::keys::delete;
         always fn tss_delete(key: pthread_key_t) -> () = identity::keys::delete_tss;
         always fn tss_create(key: *mut pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int = identity::keys::create_tss;
+        always fn dlclose(library: *mut c_void) -> c_int = identity::late::dlclose;
         identity fn fork() -> pid_t = identity::calls::fork;
         identity fn __fork() -> pid_t = identity::calls::__fork;
         always fn _Fork() -> pid_t = identity::calls::_Fork;
@@ -286,9 +287,9 @@ functions! {
         identity fn initgroups(user: *const c_char, group: gid_t) -> c_int = identity::calls::initgroups;
         identity fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int = identity::calls::pthread_getattr_np;
         always fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int = identity::calls::pthread_kill;
-    always fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int = identity::calls::pthread_sigqueue;
-    always fn pthread_cancel(thread: pthread_t) -> c_int = identity::calls::pthread_cancel;
-    always fn pthread_getaffinity_np(thread: pthread_t, size: size_t, set: *mut cpu_set_t) -> c_int = identity::calls::pthread_getaffinity_np;
+        always fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int = identity::calls::pthread_sigqueue;
+        always fn pthread_cancel(thread: pthread_t) -> c_int = identity::calls::pthread_cancel;
+        always fn pthread_getaffinity_np(thread: pthread_t, size: size_t, set: *mut cpu_set_t) -> c_int = identity::calls::pthread_getaffinity_np;
         always fn pthread_setaffinity_np(thread: pthread_t, size: size_t, set: *const cpu_set_t) -> c_int = identity::calls::pthread_setaffinity_np;
         always fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int = identity::calls::pthread_getcpuclockid;
         always fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) -> c_int = identity::calls::pthread_getschedparam;

@@ -18,7 +18,7 @@ use std::ptr;
 use sward_runtime::lowlevel::hooks::ThreadPointer;
 
 use super::block::Block;
-use super::modules::{self, Module};
+use super::modules::{self, FindObject, Module};
 
 /// Keys whose values `struct pthread` holds itself, and second-level blocks.
 pub(super) const KEYS_PER_BLOCK: usize = 32;
@@ -61,6 +61,8 @@ pub(super) struct Layout {
     pub(super) resolver: isize,
     /// In a library's description (`struct link_map`): how far below the thread pointer its thread-locals are.
     pub(super) tls_offset_in_map: usize,
+    /// Finds the description of a library without a lock, where libc can.
+    pub(super) find_object: Option<FindObject>,
     /// Completes a block.
     pub(super) allocate: Allocate,
     /// Frees what it has allocated.
@@ -115,6 +117,9 @@ impl Layout {
             malloc: [None; MALLOC_WORDS],
             resolver: offset(own, resolver.addr()),
             tls_offset_in_map: field(c"_thread_db_link_map_l_tls_offset", 64)?,
+            // SAFETY: the type that glibc's headers give it.
+            find_object: symbol(c"_dl_find_object")
+                .map(|find| unsafe { std::mem::transmute::<*mut c_void, FindObject>(find) }),
             allocate,
             deallocate,
         })

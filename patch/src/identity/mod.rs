@@ -16,12 +16,13 @@
 //! thread pointer: see `calls`.
 //!
 //! - `layout` finds out where this libc keeps what; `modules` what thread-locals there are.
-//! - `open` looks after libraries that are loaded later.
+//! - `late` looks after libraries that come and go, `open` gives it those that come.
 //! - `block` makes, renews and frees blocks; `keys` runs destructors of `pthread_key_create`'s keys.
 
 mod block;
 pub(crate) mod calls;
 pub(crate) mod keys;
+pub(crate) mod late;
 mod layout;
 mod modules;
 #[cfg(target_arch = "x86_64")]
@@ -69,7 +70,7 @@ pub(crate) fn start() -> Result<(), Why> {
         canary(known)?;
         // SAFETY: `after_fork` does not unwind, and only stores to a static.
         unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
-        open::catch_up();
+        late::catch_up();
         // SAFETY: `make` returns blocks that libc takes for threads, as the canary has shown.
         unsafe { hooks::provide(Identities { make, begin, destroy, reset, free }) };
         Ok(())
@@ -231,4 +232,5 @@ fn free(block: ThreadPointer) {
 /// In a fork's child.
 extern "C" fn after_fork() {
     Block::after_fork();
+    late::after_fork();
 }

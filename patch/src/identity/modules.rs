@@ -5,9 +5,9 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use libc::{PT_TLS, dl_phdr_info, size_t};
+use libc::{PT_LOAD, PT_TLS, dl_phdr_info, size_t};
 use sward_runtime::lowlevel::hooks::ThreadPointer;
 
 use super::layout::{Layout, Why, offset};
@@ -81,50 +81,96 @@ unsafe fn renew(place: *mut u8, image: *const u8, filled: usize, len: usize) {
     }
 }
 
-/// What was loaded at one time.
+/// A set of objects that were loaded at one time. Never freed, since it may be in use; one that was there before, as when
+/// a library comes and goes, is used again.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    /// How many objects had been loaded, and unloaded, until then.
-    generation: (u64, u64),
+    /// How many objects had been loaded and unloaded, together, when this was the set last.
+    generation: AtomicU64,
     /// Those whose thread-locals have a fixed place, but for libc's.
     fixed: Vec<Module>,
     /// Whether there are others: those of which a thread gets a copy when it first uses one.
     has_others: bool,
+    /// The one that was the last to be found before it.
+    before: AtomicPtr<Loaded>,
 }
 
-/// What was loaded when somebody last looked; never freed, since it may be in use.
+/// What was loaded when somebody last looked.
 static LOADED: AtomicPtr<Loaded> = AtomicPtr::new(ptr::null_mut());
+/// The set that was found last; the others by way of it.
+static SETS: AtomicPtr<Loaded> = AtomicPtr::new(ptr::null_mut());
+
+/// How often a place is asked for that is not known yet.
+const LOOKS: u32 = 1000;
 
 impl Loaded {
     /// What is loaded now.
     pub(super) fn now(layout: &Layout) -> &'static Loaded {
+        let mut looks = 0;
         loop {
             if let Some(known) = Loaded::known()
-                && known.generation == generation()
+                && known.is_current(generation())
             {
                 return known;
             }
-            let (mut seen, mut modules) = ((0, 0), Vec::new());
+            let (mut seen, mut modules) = (0, Vec::new());
             visit(&mut |info| {
-                seen = (info.dlpi_adds, info.dlpi_subs);
-                modules.extend(find(info));
+                seen = generation_of(info);
+                modules.extend(find(info).map(|module| (module, start(info))));
                 false
             });
-            let places: Vec<_> = modules.iter().map(|module| module.place(layout)).collect();
-            if generation() != seen {
+            looks += 1;
+            let places: Result<Vec<_>, Unknown> =
+                modules.iter().map(|(module, start)| module.place(*start, layout, looks > LOOKS)).collect();
+            let places = places.ok().filter(|_| generation() == seen);
+            let Some(places) = places else {
+                // Another thread loads something right now.
+                // SAFETY: takes nothing. By the system call: `sched_yield` is hooked.
+                unsafe { libc::syscall(libc::SYS_sched_yield) };
                 continue;
-            }
-            let mut loaded = Loaded { generation: seen, fixed: Vec::new(), has_others: false };
-            for (module, place) in modules.into_iter().zip(places) {
+            };
+            let (mut fixed, mut has_others) = (Vec::new(), false);
+            for ((module, _), place) in modules.into_iter().zip(places) {
                 match place {
                     // libc's stay as they are.
                     Some(offset) if offset == layout.libc.offset => {}
-                    Some(offset) => loaded.fixed.push(Module { offset, ..module }),
-                    None => loaded.has_others = true,
+                    Some(offset) => fixed.push(Module { offset, ..module }),
+                    None => has_others = true,
                 }
             }
-            LOADED.store(Box::into_raw(Box::new(loaded)), Ordering::Release);
+            let loaded = Loaded::set(fixed, has_others);
+            loaded.generation.fetch_max(seen, Ordering::Relaxed);
+            LOADED.store(ptr::from_ref(loaded).cast_mut(), Ordering::Release);
         }
+    }
+
+    /// The set of these.
+    fn set(fixed: Vec<Module>, has_others: bool) -> &'static Loaded {
+        // SAFETY: null, or leaked; and so below.
+        let mut next = unsafe { SETS.load(Ordering::Acquire).as_ref() };
+        while let Some(set) = next {
+            if set.fixed == fixed && set.has_others == has_others {
+                return set;
+            }
+            // SAFETY: as above.
+            next = unsafe { set.before.load(Ordering::Relaxed).as_ref() };
+        }
+        let before = AtomicPtr::new(ptr::null_mut());
+        let set: &Loaded = Box::leak(Box::new(Loaded { generation: AtomicU64::new(0), fixed, has_others, before }));
+        let mut last = SETS.load(Ordering::Relaxed);
+        loop {
+            set.before.store(last, Ordering::Relaxed);
+            let this = ptr::from_ref(set).cast_mut();
+            match SETS.compare_exchange_weak(last, this, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return set,
+                Err(other) => last = other,
+            }
+        }
+    }
+
+    /// Whether it was the set at that time.
+    fn is_current(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Relaxed) == generation
     }
 
     /// What was loaded when somebody last looked.
@@ -135,13 +181,13 @@ impl Loaded {
 
     /// Whether it is the same.
     pub(super) fn is(&self, other: &Loaded) -> bool {
-        self.generation == other.generation
+        ptr::eq(self, other)
     }
 
     /// Those that are not in `before`, given to `f` while they are loaded.
     pub(super) fn since(&self, before: &Loaded, f: &mut dyn FnMut(&Module)) {
         visit(&mut |info| {
-            if self.generation == (info.dlpi_adds, info.dlpi_subs) {
+            if self.is_current(generation_of(info)) {
                 self.fixed.iter().filter(|module| !before.fixed.contains(module)).for_each(&mut *f);
             }
             true
@@ -161,7 +207,7 @@ impl Loaded {
         let (mut first, mut same) = (true, true);
         visit(&mut |info| {
             if std::mem::take(&mut first) {
-                same = self.generation == (info.dlpi_adds, info.dlpi_subs);
+                same = self.is_current(generation_of(info));
                 if same {
                     // SAFETY: the caller vouches for the block; they are loaded, as nothing has changed.
                     self.fixed.iter().for_each(|module| unsafe { module.renew(own) });
@@ -183,26 +229,50 @@ impl Loaded {
     }
 }
 
+/// An object is there, but not to be found yet.
+struct Unknown;
+
 impl Module {
-    /// Where threads have the object's thread-locals, if that is the same place for all. Not in a callback of
-    /// `dl_iterate_phdr`, whose lock comes after that of `dladdr1`: the caller looks afterwards whether the object was
-    /// there all the time.
-    fn place(&self, layout: &Layout) -> Option<isize> {
-        // SAFETY: all zeros is one.
-        let mut place = unsafe { std::mem::zeroed::<libc::Dl_info>() };
-        let mut map = ptr::null_mut::<c_void>();
-        // SAFETY: any address may be asked for; two places for the results.
-        let found = unsafe { dladdr1(self.image.cast(), &raw mut place, &raw mut map, RTLD_DL_LINKMAP) };
-        if found == 0 || map.is_null() {
-            return None;
+    /// Where threads have the object's thread-locals, if that is the same place for all. `start` is the object's beginning.
+    /// Not in a callback of `dl_iterate_phdr`: the caller looks afterwards whether the object was there all the time.
+    fn place(&self, start: *const c_void, layout: &Layout, may_wait: bool) -> Result<Option<isize>, Unknown> {
+        let map = match layout.find_object.and_then(|find| map_of(start, find)) {
+            Some(map) => map,
+            None if layout.find_object.is_some() && !may_wait => return Err(Unknown),
+            None => map_of_slowly(start),
+        };
+        if map.is_null() {
+            return Ok(None);
         }
         // SAFETY: the object's description, and libc's word on where the field is. Should the object be unloaded right
         // now, the memory is still the heap's, and what was read is not used.
         let below = unsafe { map.byte_add(layout.tls_offset_in_map).cast::<isize>().read_volatile() };
         // 0 and -1 say that there is no such place.
-        (below > 0).then_some(-below)
+        Ok((below > 0).then_some(-below))
     }
 }
+
+/// The description of the object at an address: by a function that takes no lock. All others wait while any library
+/// is being opened, until its constructors are done; and those may wait for greenlets.
+fn map_of(address: *const c_void, find: FindObject) -> Option<*const c_void> {
+    let mut found = [ptr::null::<c_void>(); 16];
+    // SAFETY: any address may be asked for; room for twelve words, of which the fourth is the description.
+    let result = unsafe { find(address, found.as_mut_ptr()) };
+    (result == 0).then(|| found[3])
+}
+
+/// The same by a function that may wait; null if there is none.
+pub(super) fn map_of_slowly(address: *const c_void) -> *const c_void {
+    // SAFETY: all zeros is one.
+    let mut place = unsafe { std::mem::zeroed::<libc::Dl_info>() };
+    let mut map = ptr::null_mut::<c_void>();
+    // SAFETY: any address may be asked for; two places for the results.
+    let found = unsafe { dladdr1(address, &raw mut place, &raw mut map, RTLD_DL_LINKMAP) };
+    if found == 0 { ptr::null() } else { map }
+}
+
+/// `_dl_find_object`, since glibc 2.35.
+pub(super) type FindObject = unsafe extern "C" fn(*const c_void, *mut *const c_void) -> c_int;
 
 unsafe extern "C" {
     /// As `dladdr(3)` says.
@@ -228,14 +298,28 @@ pub(super) fn of_libc(own: ThreadPointer) -> Result<Module, Why> {
     libc
 }
 
-/// How many objects have been loaded, and unloaded, so far.
-fn generation() -> (u64, u64) {
-    let mut generation = (0, 0);
+/// How many objects have been loaded and unloaded so far, together.
+fn generation() -> u64 {
+    let mut generation = 0;
     visit(&mut |info| {
-        generation = (info.dlpi_adds, info.dlpi_subs);
+        generation = generation_of(info);
         true
     });
     generation
+}
+
+/// The same, as libc tells it with each object.
+fn generation_of(info: &dl_phdr_info) -> u64 {
+    info.dlpi_adds + info.dlpi_subs
+}
+
+/// Where an object begins.
+fn start(info: &dl_phdr_info) -> *const c_void {
+    // SAFETY: libc's own list.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let loaded = headers.iter().find(|header| header.p_type == PT_LOAD);
+    let address = loaded.map_or(0, |header| info.dlpi_addr.wrapping_add(header.p_vaddr));
+    ptr::with_exposed_provenance(address as usize)
 }
 
 /// An object's thread-locals, if it has any; their place is left open.
