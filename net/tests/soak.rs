@@ -1,6 +1,10 @@
 //! Connections that come, talk, stall, time out and are reset: no byte is lost, and descriptors, greenlets and memory
 //! do not grow. 3 s with 200 at a time; `ci/soak` makes it 60 s with 2000. A file of its own, since it counts what
-//! the process has open.
+//! the process has open, and what is on its heap.
+//!
+//! Measured are the pauses between rounds, when no connection is left. The bytes on the heap are counted, so a leak of
+//! one for each connection shows. What the kernel has given for them is noisier: stacks and the allocator keep what
+//! the highest wave has filled.
 
 #[path = "support/echo.rs"]
 mod echo;
@@ -8,10 +12,12 @@ mod echo;
 mod proxy;
 mod support;
 
+use std::alloc::System;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use cap::Cap;
 use echo::{Echo, LONG, talk, text};
 use proxy::{Proxy, Trouble};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,8 +26,15 @@ use support::{Watchdog, ms};
 use sward::net::{SocketAddr, TcpStream};
 use sward::{join_all, sleep, spawn, timeout};
 
+/// Counts what is on the heap.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
 /// Where the proxy that resets does so.
 const RESET_AFTER: usize = 200;
+
+/// Rounds, with a pause after each.
+const ROUNDS: usize = 6;
 
 /// What the soak's clients do, in turn.
 struct Places {
@@ -41,7 +54,9 @@ impl Places {
         let sent = text(seed, 50 + seed % 1500);
         match seed % 7 {
             // Comes, talks and goes.
-            way @ 0..3 => assert!(talk(self.whole[way], &sent)? == sent),
+            way @ 0..2 => assert!(talk(self.whole[way], &sent)? == sent),
+            // The same, one byte at a time: few, since each costs six system calls between here, there and back.
+            2 => assert!(talk(self.whole[2], &sent[..50])? == sent[..50]),
             // Is reset, unless it ends before.
             3 => assert_eq!(talk(self.resets, &sent).is_err(), sent.len() >= RESET_AFTER),
             // Stalls, until the server has had enough.
@@ -75,18 +90,54 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}")))
 }
 
-/// Open file descriptors, and pages of memory in use.
-fn in_use() -> (usize, usize) {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    (std::fs::read_dir("/proc/self/fd").unwrap().count(), statm.split(' ').nth(1).unwrap().parse().unwrap())
+/// What the process holds when nothing runs.
+#[derive(Clone, Copy, Debug)]
+struct InUse {
+    /// Connections made until then.
+    visits: usize,
+    /// Open file descriptors.
+    descriptors: usize,
+    /// Bytes on the heap, to the byte.
+    heap: usize,
+    /// Pages of memory, stacks and what the allocator keeps included.
+    pages: usize,
+}
+
+impl InUse {
+    /// Now.
+    fn now(visits: usize) -> InUse {
+        let heap = HEAP.allocated(); // before anything is allocated here
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        InUse { visits, descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(), heap, pages }
+    }
+}
+
+/// Nothing has grown after the first third of the rounds, which fill what is kept for reuse.
+fn assert_flat(after: &[InUse; ROUNDS]) {
+    for (round, now) in after.iter().enumerate() {
+        let InUse { visits, descriptors, heap, pages } = now;
+        println!("round {}: {visits} connections; {descriptors} descriptors, {heap} bytes, {pages} pages", round + 1);
+    }
+    let (first, later) = after.split_at(ROUNDS / 3);
+    let highest = |of: fn(&InUse) -> usize| first.iter().map(of).max().unwrap();
+    let (heap, pages) = (highest(|it| it.heap), highest(|it| it.pages));
+    let grows = later.windows(2).all(|rounds| rounds[0].heap < rounds[1].heap);
+    assert!(!grows, "the heap grows in every round");
+    for now in later {
+        assert_eq!(now.descriptors, first[0].descriptors);
+        // A higher wave may double a table of the hub's, now and then; a leak is there in every round.
+        assert!(now.heap <= heap + heap / 8, "{} bytes on the heap, {heap} at first", now.heap);
+        // Each of the 1024 stacks that the pool keeps whole may yet be used one page deeper.
+        assert!(now.pages <= pages + pages / 8 + 1024, "{} pages, {pages} at first", now.pages);
+    }
 }
 
 #[test]
 fn soak() {
     let (seconds, connections) = (setting("SWARD_SOAK_SECONDS", 3), setting("SWARD_SOAK_CONNECTIONS", 200));
     let seconds = Duration::from_secs(seconds as u64);
-    // Each round has its stragglers; on a machine under load they take longer than the round.
-    let _watchdog = Watchdog::new("soak".into(), seconds * 4 + Duration::from_secs(60));
+    let _watchdog = Watchdog::new("soak".into(), seconds * 2 + Duration::from_secs(30));
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     let alive = Rc::new(());
@@ -127,15 +178,16 @@ fn soak() {
         assert!(ended.is_ok(), "{} greenlets are left", Rc::strong_count(&alive) - idle);
         visits
     };
-    // The first round fills what is kept for reuse; after that nothing may grow.
-    let mut visits = round(seconds / 3);
-    let (fds, pages) = in_use();
-    visits += round(seconds / 3);
-    visits += round(seconds / 3);
-    let (fds_after, pages_after) = in_use();
-    println!("{visits} connections; {fds} descriptors, then {fds_after}; {pages} pages, then {pages_after}");
-    assert!(fds_after <= fds + 5, "{fds} descriptors, then {fds_after}, after {visits} connections");
-    assert!(pages_after <= pages + pages / 4 + 2048, "{pages} pages, then {pages_after}, after {visits} connections");
+    let round_length = seconds / ROUNDS as u32;
+    // Stacks that are idle for a second give back what is above the pool's marks.
+    let pause = ms(2000).min(round_length / 5);
+    let mut visits = 0;
+    let after = std::array::from_fn(|_| {
+        visits += round(round_length - pause);
+        sleep(pause);
+        InUse::now(visits)
+    });
+    assert_flat(&after);
     // Where nobody resets, what went in came out.
     for [there, back] in [&delays.passed, &trickles.passed, &impatient.counts] {
         assert_eq!(there.get(), back.get());

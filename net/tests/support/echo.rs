@@ -70,7 +70,7 @@ impl Drop for Echo {
 
 /// One connection.
 fn echo(mut stream: &TcpStream, counts: &[Rc<Cell<usize>>; 2]) -> io::Result<()> {
-    let mut buf = vec![0; 16 << 10];
+    let mut buf = vec![0; 4 << 10];
     loop {
         let n = stream.read(&mut buf)?;
         if n == 0 {

@@ -114,7 +114,7 @@ fn pump(
     limit: usize,
     count: &Cell<usize>,
 ) -> io::Result<bool> {
-    let (mut buf, mut left) = (vec![0; 16 << 10], limit);
+    let (mut buf, mut left) = (vec![0; 4 << 10], limit);
     while left > 0 {
         let most = buf.len().min(left);
         let n = from.read(&mut buf[..most])?;
