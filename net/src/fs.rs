@@ -13,14 +13,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 #[doc(no_inline)]
-pub use std::fs::{DirBuilder, DirEntry, FileTimes, FileType, Metadata, Permissions, TryLockError};
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
 use sward_runtime::offload;
 
-pub use file::{File, OpenOptions};
-pub use read_dir::ReadDir;
+pub use dir_builder::DirBuilder;
+pub use file::File;
+pub use open_options::OpenOptions;
+pub use read_dir::{DirEntry, ReadDir};
 
+mod dir_builder;
 mod file;
+mod open_options;
 mod read_dir;
 
 /// Functions of one path.
@@ -68,8 +72,8 @@ sward::fs::remove_file(&path)?;";
 
 /// Functions of two paths.
 macro_rules! of_two_paths {
-    ($($name:ident -> $result:ty, $example:literal;)*) => {$(
-        #[doc = concat!("As [`std::fs::", stringify!($name), "`]. Blocks the greenlet.")]
+    ($($std:path as $name:ident -> $result:ty, $example:literal;)*) => {$(
+        #[doc = concat!("As [`", stringify!($std), "`]. Blocks the greenlet.")]
         ///
         /// # Errors
         ///
@@ -85,20 +89,47 @@ macro_rules! of_two_paths {
         /// ```
         pub fn $name<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<$result> {
             let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
-            offload(move || std::fs::$name(from, to))
+            offload(move || $std(from, to))
         }
     )*};
 }
 
 of_two_paths! {
-    copy -> u64, "sward::fs::write(&path, \"hello\")?;
+    std::fs::copy as copy -> u64, "sward::fs::write(&path, \"hello\")?;
 assert_eq!(sward::fs::copy(&path, &other)?, 5);";
-    hard_link -> (), "sward::fs::write(&path, \"hello\")?;
+    std::fs::hard_link as hard_link -> (), "sward::fs::write(&path, \"hello\")?;
 sward::fs::hard_link(&path, &other)?;";
-    rename -> (), "sward::fs::write(&path, \"hello\")?;
+    std::fs::rename as rename -> (), "sward::fs::write(&path, \"hello\")?;
 sward::fs::rename(&path, &other)?;
 assert!(!sward::fs::exists(&path)?);";
+    std::os::unix::fs::symlink as symlink -> (), "sward::fs::symlink(\"there\", &other)?;
+assert_eq!(sward::fs::read_link(&other)?.as_os_str(), \"there\");";
 }
+
+/// Functions that change who owns a file.
+macro_rules! of_owners {
+    ($($name:ident)*) => {$(
+        #[doc = concat!("As [`std::os::unix::fs::", stringify!($name), "`]. Blocks the greenlet.")]
+        ///
+        /// # Errors
+        ///
+        /// As std's.
+        ///
+        /// ```
+        #[doc = concat!("# let path = std::env::temp_dir().join(format!(\"sward-doc-", stringify!($name), "-{}\", std::process::id()));")]
+        /// sward::fs::write(&path, "hello")?;
+        #[doc = concat!("sward::fs::", stringify!($name), "(&path, None, None)?; // stays whose it is")]
+        /// # sward::fs::remove_file(&path)?;
+        /// # std::io::Result::Ok(())
+        /// ```
+        pub fn $name<P: AsRef<Path>>(path: P, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+            let path = path.as_ref().to_owned();
+            offload(move || std::os::unix::fs::$name(path, user, group))
+        }
+    )*};
+}
+
+of_owners!(chown lchown);
 
 /// As [`std::fs::write`]. Blocks the greenlet.
 ///

@@ -6,17 +6,26 @@
 //!
 //! # What is there of std
 //!
+//! All that was stable in Rust 1.88, the oldest version that sward compiles with, but for:
+//!
 //! | std | here | not here, and why |
 //! |---|---|---|
-//! | `net::TcpStream` | all stable methods, `Read`, `Write` (also for `&`), `AsFd`, `From`, `Into`, `Debug` | `FromRawFd` is unsafe (`From<OwnedFd>` is there); `set_linger` is unstable in std (`socket2::SockRef` works) |
-//! | `net::TcpListener` | all stable methods, `incoming` | `set_only_v6`, `only_v6` are deprecated; `into_incoming` is unstable; `FromRawFd` |
-//! | `net::UdpSocket` | all stable methods | `FromRawFd` |
-//! | `os::unix::net::UnixStream` | all stable methods, abstract addresses | `peek`, `peer_cred`, `set_mark` are unstable; `FromRawFd` |
-//! | `os::unix::net::UnixListener` | all stable methods, `IntoIterator for &` | `FromRawFd` |
-//! | `os::unix::net::UnixDatagram` | all stable methods | `peek`, `peek_from`, `set_mark` are unstable; `FromRawFd` |
+//! | `net::TcpStream` | methods, `Read`, `Write` (also for `&`), `AsFd`, `From`, `Into`, `Debug` | `set_linger` is unstable in std (`socket2::SockRef` works) |
+//! | `net::TcpListener` | methods, `incoming` | `set_only_v6`, `only_v6` are deprecated; `into_incoming` is unstable |
+//! | `net::UdpSocket` | methods | |
+//! | `os::unix::net::UnixStream` | methods, abstract addresses | `peek`, `peer_cred`, `set_mark` and passed descriptors are unstable |
+//! | `os::unix::net::UnixListener` | methods, `IntoIterator for &` | |
+//! | `os::unix::net::UnixDatagram` | methods | `peek`, `peek_from`, `set_mark` and passed descriptors are unstable |
+//! | `os::linux::net` | | `TcpStreamExt` is newer than 1.88 (`socket2::SockRef` works), `UnixSocketExt` unstable |
 //! | `net::ToSocketAddrs` | a trait of our own with the same implementors: std's would block in the caller | |
-//! | `process` | `Command`, `Child`, the pipes | `pre_exec` is unsafe: set it on std's `Command` and convert |
-//! | `fs` | the free functions, `File`, `OpenOptions`, `ReadDir` | `File::lock` and its kin, `FileExt`, `File` into std's (take std's, or `offload` what needs them); `soft_link` is deprecated; `DirBuilder` and `DirEntry` are std's and block the thread |
+//! | `process::Command` | methods, those of `CommandExt` too, which only std may implement | `pre_exec` is unsafe: set it on std's `Command` and convert; `before_exec` is deprecated |
+//! | `process::Child`, its pipes | methods, traits | |
+//! | `fs`, its functions | all | `soft_link` is deprecated |
+//! | `os::unix::fs`, its functions | `symlink`, `chown`, `lchown` | `fchown` takes a descriptor, of our `File` too; `chroot` is about the process |
+//! | `fs::File` | methods, `FileExt`, `Read`, `Write`, `Seek` (also for `&`) | `lock` and its kin are newer than 1.88: `rustix::fs::flock` in `offload` |
+//! | `fs::OpenOptions`, `DirBuilder`, `ReadDir`, `DirEntry` | methods, `OpenOptionsExt`, `DirBuilderExt`, `DirEntryExt` | |
+//! | `io::Stdin`, `StdinLock` | methods, `Read`, `BufRead`, `AsFd` | |
+//! | traits of the types above | all other | `FromRawFd` is unsafe: `From<OwnedFd>` is there; only std may implement `IsTerminal`: `is_terminal` is a method; `Send`, `Sync`: what belongs to a hub stays on its thread |
 //!
 //! A socket that is converted into std's type, an `OwnedFd` or a raw descriptor goes back to blocking
 //! mode, as std would have it. Clones share that mode, so convert the last one.

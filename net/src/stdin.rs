@@ -4,7 +4,9 @@
 //! waited for until it is readable, and then read, which does not block; a file is read at once.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, IoSliceMut, IsTerminal, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use sward_runtime::lowlevel::{HubLocal, WaitQueue};
@@ -18,7 +20,8 @@ const BUFFER: usize = 8 * 1024;
 ///
 /// # Differences from `std::io::Stdin`
 ///
-/// The buffer belongs to this thread's hub, not to the process: read on one hub only.
+/// The buffer belongs to this thread's hub, not to the process: read on one hub only. The lock has no lifetime.
+/// `IsTerminal`, which only std may implement, is a method.
 ///
 /// ```no_run
 /// for line in sward::io::stdin().lines() {
@@ -33,6 +36,13 @@ pub fn stdin() -> Stdin {
 }
 
 /// A handle of standard input, see [`stdin`].
+///
+/// ```no_run
+/// use std::io::Read;
+/// let mut text = String::new();
+/// sward::io::stdin().read_to_string(&mut text)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct Stdin {
     /// What all handles share.
@@ -59,6 +69,15 @@ struct Taken {
 impl Stdin {
     /// Locks standard input, for several reads that belong together. Blocks the greenlet while another
     /// one holds the lock.
+    ///
+    /// ```no_run
+    /// use std::io::BufRead;
+    /// let mut input = sward::io::stdin().lock();
+    /// let (mut key, mut value) = (String::new(), String::new());
+    /// input.read_line(&mut key)?;
+    /// input.read_line(&mut value)?; // nobody else has read between the two
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn lock(&self) -> StdinLock {
         loop {
             let mut input = self.shared.input.borrow_mut();
@@ -77,27 +96,90 @@ impl Stdin {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```no_run
+    /// let mut line = String::new();
+    /// sward::io::stdin().read_line(&mut line)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn read_line(&self, line: &mut String) -> io::Result<usize> {
         self.lock().read_line(line)
     }
 
     /// The lines. Each `next` blocks the greenlet.
+    ///
+    /// ```no_run
+    /// let words: usize = sward::io::stdin().lines().map(|line| line.unwrap().split(' ').count()).sum();
+    /// ```
     pub fn lines(self) -> Lines {
         Lines { stdin: self }
     }
-}
 
-impl Read for Stdin {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.lock().read(buf)
+    /// Whether it is a terminal (`std::io::IsTerminal`).
+    ///
+    /// ```
+    /// if sward::io::stdin().is_terminal() {
+    ///     println!("Your name, please:");
+    /// }
+    /// ```
+    pub fn is_terminal(&self) -> bool {
+        io::stdin().is_terminal()
     }
 }
 
-impl Read for &Stdin {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.lock().read(buf)
-    }
+// A lock that is let go while unwinding leaves the buffer whole.
+impl UnwindSafe for Stdin {}
+impl RefUnwindSafe for Stdin {}
+impl UnwindSafe for StdinLock {}
+impl RefUnwindSafe for StdinLock {}
+
+/// `Read`, whose calls hold the lock to their end.
+macro_rules! read_locked {
+    ($($type:ty)*) => {$(
+        impl Read for $type {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                self.lock().read(buf)
+            }
+
+            fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                self.lock().read_vectored(bufs)
+            }
+
+            fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+                self.lock().read_to_end(buf)
+            }
+
+            fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+                self.lock().read_to_string(buf)
+            }
+
+            fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+                self.lock().read_exact(buf)
+            }
+        }
+    )*};
 }
+
+read_locked!(Stdin & Stdin);
+
+/// The descriptor; who reads from it takes nothing that is in a buffer already.
+macro_rules! standard_descriptor {
+    ($($type:ty)*) => {$(
+        impl AsFd for $type {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                rustix::stdio::stdin()
+            }
+        }
+
+        impl AsRawFd for $type {
+            fn as_raw_fd(&self) -> RawFd {
+                self.as_fd().as_raw_fd()
+            }
+        }
+    )*};
+}
+
+standard_descriptor!(Stdin StdinLock);
 
 impl std::fmt::Debug for Stdin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,6 +188,14 @@ impl std::fmt::Debug for Stdin {
 }
 
 /// The lines of standard input, see [`Stdin::lines`].
+///
+/// ```no_run
+/// let mut lines: sward::io::Lines = sward::io::stdin().lines();
+/// if let Some(first) = lines.next() {
+///     println!("the first one is {}", first?);
+/// }
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Lines {
     /// Where they come from.
@@ -130,7 +220,16 @@ impl Iterator for Lines {
     }
 }
 
-/// Locked standard input, see [`Stdin::lock`].
+/// Locked standard input, see [`Stdin::lock`]. Its reads block the greenlet.
+///
+/// ```no_run
+/// use std::io::BufRead;
+/// let input: sward::io::StdinLock = sward::io::stdin().lock();
+/// for word in input.split(b' ') {
+///     println!("{} bytes", word?.len());
+/// }
+/// # std::io::Result::Ok(())
+/// ```
 pub struct StdinLock {
     /// Where the lock is.
     shared: Rc<Shared>,
@@ -138,6 +237,17 @@ pub struct StdinLock {
     buffer: Vec<u8>,
     /// How much of it was taken.
     at: usize,
+}
+
+impl StdinLock {
+    /// Whether it is a terminal (`std::io::IsTerminal`).
+    ///
+    /// ```
+    /// println!("{}", sward::io::stdin().lock().is_terminal());
+    /// ```
+    pub fn is_terminal(&self) -> bool {
+        io::stdin().is_terminal()
+    }
 }
 
 impl Read for StdinLock {
