@@ -90,3 +90,30 @@ fn a_greenlet_cannot_be_cancelled() {
         greenlet.join().unwrap();
     });
 }
+
+#[test]
+fn the_process_changes_its_identity_while_a_greenlet_computes() {
+    patched_with_locks("the_process_changes_its_identity_while_a_greenlet_computes", || {
+        let step = Arc::new(AtomicUsize::new(0));
+        let stepped = step.clone();
+        let computes = thread::spawn(move || {
+            let greenlet = sward::spawn(move || {
+                stepped.store(1, Ordering::SeqCst);
+                while stepped.load(Ordering::SeqCst) == 1 {
+                    std::hint::spin_loop();
+                }
+            });
+            greenlet.join().unwrap();
+        });
+        while step.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        // SAFETY: set to what they are.
+        unsafe {
+            assert_eq!(libc::setgid(libc::getgid()), 0);
+            assert_eq!(sward::spawn(|| libc::setuid(libc::getuid())).join().unwrap(), 0);
+        }
+        step.store(2, Ordering::SeqCst);
+        computes.join().unwrap();
+    });
+}

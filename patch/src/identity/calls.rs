@@ -5,8 +5,8 @@ use std::mem;
 use std::ptr::{self, NonNull};
 
 use libc::{
-    ESRCH, c_char, c_int, clockid_t, cpu_set_t, gid_t, pid_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t,
-    termios, uid_t, winsize,
+    ESRCH, c_char, c_int, clockid_t, cpu_set_t, pid_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, termios,
+    winsize,
 };
 use sward_runtime::lowlevel::hooks::{self, ThreadPointer};
 
@@ -67,32 +67,6 @@ pub(crate) unsafe fn pthread_exit(_: *mut c_void) -> ! {
     // SAFETY: plain bytes to standard error, by the system call: `write` is hooked too.
     unsafe { libc::syscall(libc::SYS_write, 2, message.as_ptr(), message.len()) };
     std::process::abort();
-}
-
-/// Declares calls that libc makes on all threads of its list, of which the hub's is one.
-macro_rules! on_all_threads {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {
-        $(
-            /// As the function of that name in section 2 of the manual.
-            pub(crate) unsafe fn $name($($arg: $type),*) -> c_int {
-                // SAFETY: the caller's promise.
-                on_hub(|| unsafe { real::$name($($arg),*) })
-            }
-        )*
-    };
-}
-
-on_all_threads! {
-    setuid(uid: uid_t);
-    setgid(gid: gid_t);
-    seteuid(uid: uid_t);
-    setegid(gid: gid_t);
-    setreuid(real: uid_t, effective: uid_t);
-    setregid(real: gid_t, effective: gid_t);
-    setresuid(real: uid_t, effective: uid_t, saved: uid_t);
-    setresgid(real: gid_t, effective: gid_t, saved: gid_t);
-    setgroups(count: size_t, groups: *const gid_t);
-    initgroups(user: *const c_char, group: gid_t);
 }
 
 /// Declares calls that take a thread: a greenlet's stands for its hub's, whoever calls.

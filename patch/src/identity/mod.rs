@@ -13,7 +13,7 @@
 //! What is not copied but shared with the hub's thread: malloc's cache (a greenlet never runs while
 //! another of its thread is in malloc), the resolver's state, signal masks and everything else that the
 //! kernel keeps for a thread. What libc does by the kernel's thread number it does on the hub's
-//! thread pointer: see `calls`.
+//! thread pointer: see `calls` and `set_id`.
 //!
 //! - `layout` finds out where this libc keeps what; `modules` what thread-locals there are.
 //! - `late` looks after libraries that come and go, `open` gives it those that come.
@@ -27,6 +27,7 @@ mod layout;
 mod modules;
 #[cfg(target_arch = "x86_64")]
 mod open;
+pub(crate) mod set_id;
 
 use std::cell::Cell;
 use std::env;
