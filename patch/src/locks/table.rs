@@ -68,7 +68,7 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use sward_runtime::lowlevel::hooks::{self, Doorbell, Ended, Key};
@@ -217,7 +217,7 @@ pub(super) fn anybody_after_release() -> bool {
     // That release was an instruction that is a full barrier as well. (In a process with one thread it
     // may be a plain one; then the order is the program's.)
     #[cfg(target_arch = "x86_64")]
-    compiler_fence(Ordering::SeqCst);
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
     #[cfg(not(target_arch = "x86_64"))]
     std::sync::atomic::fence(Ordering::SeqCst);
     anybody()
