@@ -11,6 +11,19 @@ use crate::tcp::{TcpListener, TcpStream};
 use crate::unix::{UnixListener, UnixStream};
 
 /// A listener that a [`Server`](crate::Server) can be made of: [`TcpListener`] or [`UnixListener`].
+///
+/// ```
+/// use sward::net::{Accept, Server, TcpListener};
+///
+/// fn serve<L: Accept>(listener: L) -> std::io::Result<()> {
+///     let server = Server::from(listener);
+///     # let handle = server.handle();
+///     # sward::spawn(move || handle.stop());
+///     server.serve(|stream, peer| println!("{peer:?} came as {stream:?}"))
+/// }
+/// serve(TcpListener::bind("127.0.0.1:0")?)?;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait Accept: sealed::Listener + fmt::Debug + 'static {
     /// A connection.
     type Stream: fmt::Debug + 'static;
@@ -22,6 +35,14 @@ pub trait Accept: sealed::Listener + fmt::Debug + 'static {
     /// # Errors
     ///
     /// As the listener's `accept`.
+    ///
+    /// ```
+    /// use sward::net::{Accept, TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(listener.accept_one()?.1, client.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     fn accept_one(&self) -> io::Result<(Self::Stream, Self::Peer)>;
 }
 

@@ -146,6 +146,17 @@ impl Drop for Watch<'_> {
 }
 
 /// Stops a server, from any greenlet or thread. See [`Server`](crate::Server).
+///
+/// ```
+/// use sward::net::{Server, ServerHandle};
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let handle: ServerHandle = server.handle();
+/// let stopping = std::thread::spawn(move || handle.stop());
+/// server.serve(|_stream, peer| println!("{peer} was here"))?;
+/// stopping.join().unwrap();
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle {
     /// The server's state.

@@ -20,6 +20,18 @@ macro_rules! descriptor {
 
             /// The descriptor and what the hub knows of it, for drivers that poll it as a future. The timeouts
             /// of this type do not limit calls made through it.
+            ///
+            /// ```
+            /// use std::io::Write;
+            /// let (reader, mut writer) = sward::net::UnixStream::pair()?;
+            /// writer.write_all(b"hello")?;
+            /// // `recv(2)` as often as it takes, and parked in between.
+            /// let n = reader.source().read_with("my own call", None, |io| {
+            ///     Ok(rustix::net::recv(io, &mut [0; 8], rustix::net::RecvFlags::PEEK)?.0)
+            /// })?;
+            /// assert_eq!(n, 5);
+            /// # std::io::Result::Ok(())
+            /// ```
             #[inline]
             pub fn source(&self) -> &sward_runtime::lowlevel::Source<$std> {
                 self.socket.source()

@@ -56,8 +56,14 @@ pub struct Command {
 
 /// Methods that pass their arguments on to std's `Command` and return `self`.
 macro_rules! builder {
-    ($($(#[$doc:meta])* $name:ident $(<$($generic:ident: $bound:path),*>)? ($($arg:ident: $type:ty),*);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $(<$($generic:ident: $bound:path),*>)? ($($arg:ident: $type:ty),*), $example:literal;)*) => {$(
         $(#[$doc])*
+        ///
+        /// ```
+        /// use sward::process::Command;
+        #[doc = $example]
+        /// # std::io::Result::Ok(())
+        /// ```
         pub fn $name $(<$($generic: $bound),*>)? (&mut self $(, $arg: $type)*) -> &mut Command {
             self.inner.$name($($arg),*);
             self
@@ -78,23 +84,33 @@ impl Command {
 
     builder! {
         /// Adds an argument.
-        arg<S: AsRef<OsStr>>(arg: S);
+        arg<S: AsRef<OsStr>>(arg: S), "assert_eq!(Command::new(\"echo\").arg(\"a b\").output()?.stdout, b\"a b\\n\");";
         /// Removes all variables of the environment.
-        env_clear();
+        env_clear(), "assert_eq!(Command::new(\"/usr/bin/env\").env_clear().output()?.stdout, b\"\");";
         /// Removes a variable from the environment.
-        env_remove<K: AsRef<OsStr>>(key: K);
+        env_remove<K: AsRef<OsStr>>(key: K), "let output = Command::new(\"sh\").args([\"-c\", \"echo $HOME\"]).env_remove(\"HOME\").output()?;
+    assert_eq!(output.stdout, b\"\\n\");";
         /// Sets a variable of the environment.
-        env<K: AsRef<OsStr>, V: AsRef<OsStr>>(key: K, value: V);
+        env<K: AsRef<OsStr>, V: AsRef<OsStr>>(key: K, value: V), "let output = Command::new(\"sh\").args([\"-c\", \"echo $A\"]).env(\"A\", \"b\").output()?;
+    assert_eq!(output.stdout, b\"b\\n\");";
         /// Sets the working directory.
-        current_dir<P: AsRef<Path>>(dir: P);
+        current_dir<P: AsRef<Path>>(dir: P), "assert_eq!(Command::new(\"pwd\").current_dir(\"/\").output()?.stdout, b\"/\\n\");";
         /// Sets the user id (`CommandExt::uid`).
-        uid(id: u32);
+        uid(id: u32), "# let mine = rustix::process::getuid().as_raw();
+let output = Command::new(\"id\").arg(\"-u\").uid(mine).output()?;
+assert_eq!(output.stdout, format!(\"{mine}\\n\").into_bytes());";
         /// Sets the group id (`CommandExt::gid`).
-        gid(id: u32);
+        gid(id: u32), "# let mine = rustix::process::getgid().as_raw();
+let output = Command::new(\"id\").arg(\"-g\").gid(mine).output()?;
+assert_eq!(output.stdout, format!(\"{mine}\\n\").into_bytes());";
         /// Sets what the program sees as its own name (`CommandExt::arg0`).
-        arg0<S: AsRef<OsStr>>(arg: S);
+        arg0<S: AsRef<OsStr>>(arg: S), "let output = Command::new(\"sh\").arg0(\"shell\").args([\"-c\", \"echo $0\"]).output()?;
+    assert_eq!(output.stdout, b\"shell\\n\");";
         /// Sets the process group, 0 for a new one (`CommandExt::process_group`).
-        process_group(group: i32);
+        process_group(group: i32), "let mut child = Command::new(\"sleep\").arg(\"1000\").process_group(0).spawn()?;
+let group = format!(\"-{}\", child.id());
+Command::new(\"kill\").args([\"-KILL\", \"--\", &group]).status()?; // and whatever it has started
+assert!(!child.wait()?.success());";
     }
 
     /// Adds arguments.

@@ -57,14 +57,15 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// On all cores, each with a hub of its own, and stopped by SIGTERM:
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
 /// use sward::net::Server;
 ///
-/// Server::bind("0.0.0.0:8080")?
-///     .stop_on_signal(Duration::from_secs(30))
-///     .threads(4)
-///     .serve(|stream, _peer| std::io::copy(&mut &stream, &mut &stream))?;
+/// let cores = std::thread::available_parallelism()?.get();
+/// let server = Server::bind("0.0.0.0:0")?.stop_on_signal(Duration::from_secs(30)).threads(cores);
+/// # let handle = server.handle();
+/// # std::thread::spawn(move || handle.stop());
+/// server.serve(|stream, _peer| std::io::copy(&mut &stream, &mut &stream))?;
 /// # std::io::Result::Ok(())
 /// ```
 pub struct Server<L: Accept = TcpListener> {

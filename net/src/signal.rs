@@ -4,11 +4,17 @@
 //! action no longer happens. One that comes while nobody on this hub waits for it is kept for the
 //! next who does, as the kernel keeps a blocked signal; several count as one.
 //!
-//! ```no_run
+//! ```
 //! use sward::signal::{self, SIGINT, SIGTERM};
 //!
-//! let signal = signal::wait(&[SIGTERM, SIGINT])?;
-//! println!("got signal {signal}, leaving");
+//! let waiting = sward::spawn(|| -> std::io::Result<()> {
+//!     let signal = signal::wait(&[SIGTERM, SIGINT])?;
+//!     println!("got signal {signal}, leaving");
+//!     Ok(())
+//! });
+//! sward::yield_now(); // it waits
+//! std::process::Command::new("kill").arg(std::process::id().to_string()).status()?;
+//! waiting.join().unwrap()?;
 //! # std::io::Result::Ok(())
 //! ```
 
@@ -81,9 +87,15 @@ pub fn wait_timeout(signals: &[i32], limit: Duration) -> io::Result<i32> {
 ///
 /// As [`wait`].
 ///
-/// ```no_run
-/// let reload = sward::signal::on(sward::signal::SIGHUP, || println!("reading the configuration again"))?;
-/// // ...
+/// ```
+/// use sward::signal::{self, SIGHUP};
+///
+/// let (done, reloaded) = std::sync::mpsc::channel();
+/// let reload = signal::on(SIGHUP, move || done.send("the configuration was read again").unwrap())?;
+/// std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status()?;
+/// while reloaded.try_recv().is_err() {
+///     sward::sleep(std::time::Duration::from_millis(1));
+/// }
 /// reload.kill();
 /// # std::io::Result::Ok(())
 /// ```

@@ -371,6 +371,15 @@ impl TcpListener {
 }
 
 /// The connections of a [`TcpListener`], see [`TcpListener::incoming`].
+///
+/// ```
+/// use sward::net::{Incoming, TcpListener, TcpStream};
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let mut connections: Incoming = listener.incoming();
+/// assert_eq!(connections.next().unwrap()?.peer_addr()?, client.local_addr()?);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a> {
     /// Where they come from.

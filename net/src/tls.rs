@@ -27,22 +27,49 @@ use sward_runtime::{Elapsed, timeout};
 use crate::tcp::TcpStream;
 use crate::unix::UnixStream;
 
+/// The hidden beginning of the examples: a certificate for "localhost" that signs itself, who shows it, who trusts it,
+/// and two sockets to talk over.
+macro_rules! example {
+    () => {
+        r#"# use std::io::{Read, Write};
+# use std::sync::Arc;
+# use std::time::Duration;
+# use sward::net::UnixStream;
+# use sward::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
+# use sward::tls::{Acceptor, Connector, TlsStream, Transport};
+# let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+# let (cert, key) = (made.cert.der().clone(), PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap());
+# let mut roots = RootCertStore::empty();
+# roots.add(cert.clone()).unwrap();
+# let server_config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap());
+# let client_config = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+# let (a, b) = UnixStream::pair()?;"#
+    };
+}
+
 /// How long a handshake may take unless something else is set.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Makes the server's side of TLS connections. Cheap to clone; may cross threads.
 ///
-/// ```no_run
-/// use std::sync::Arc;
-/// use sward::net::Server;
-/// use sward::tls::{Acceptor, rustls::ServerConfig};
+/// ```
+#[doc = example!()]
+/// use sward::net::{Server, TcpStream};
 ///
-/// # fn config() -> Arc<ServerConfig> { unimplemented!() }
-/// let tls = Acceptor::new(config());
-/// Server::bind("0.0.0.0:8443")?.serve(move |stream, _peer| {
-///     let stream = tls.accept(stream)?; // the handshake runs in the handler's greenlet
-///     std::io::copy(&mut &stream, &mut &stream)
-/// })?;
+/// let tls = Acceptor::new(server_config);
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let addr = server.local_addr()?;
+/// sward::spawn(move || {
+///     server.serve(move |stream, _peer| {
+///         let stream = tls.accept(stream)?; // the handshake runs in the handler's greenlet
+///         std::io::copy(&mut &stream, &mut &stream)?;
+///         stream.shutdown()
+///     })
+/// });
+/// let mut client = Connector::new(client_config).connect("localhost", TcpStream::connect(addr)?)?;
+/// client.write_all(b"hello")?;
+/// client.shutdown()?;
+/// assert_eq!(std::io::read_to_string(client)?, "hello");
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone, Debug)]
@@ -55,11 +82,26 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// With a handshake of at most 10 seconds.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let tls = Acceptor::new(server_config);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn new(config: Arc<ServerConfig>) -> Acceptor {
         Acceptor { config, limit: HANDSHAKE }
     }
 
     /// Sets how long a handshake may take.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let tls = Acceptor::new(server_config).handshake_timeout(Duration::from_millis(10));
+    /// let error = tls.accept(a).unwrap_err(); // the peer says nothing
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// # drop(b);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handshake_timeout(mut self, limit: Duration) -> Acceptor {
         self.limit = limit;
         self
@@ -71,6 +113,14 @@ impl Acceptor {
     ///
     /// `ErrorKind::TimedOut` when the handshake takes too long, `ErrorKind::InvalidData` with a
     /// [`rustls::Error`] inside when the peer breaks the protocol or is not trusted, those of the socket.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// # let client = Connector::new(client_config).connect("localhost", b)?;
+    /// let server: TlsStream<UnixStream> = serving.join().unwrap()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn accept<S: Transport>(&self, stream: S) -> io::Result<TlsStream<S>> {
         let connection = ServerConnection::new(self.config.clone()).map_err(invalid)?;
         TlsStream::handshake(stream, connection.into(), self.limit)
@@ -79,13 +129,13 @@ impl Acceptor {
 
 /// Makes the client's side of TLS connections. Cheap to clone; may cross threads.
 ///
-/// ```no_run
-/// use std::sync::Arc;
-/// use sward::net::TcpStream;
-/// use sward::tls::{Connector, rustls::ClientConfig};
-///
-/// # fn config() -> Arc<ClientConfig> { unimplemented!() }
-/// let stream = Connector::new(config()).connect("example.org", TcpStream::connect("example.org:443")?)?;
+/// ```
+#[doc = example!()]
+/// sward::spawn(move || Acceptor::new(server_config).accept(a)?.write_all(b"hello"));
+/// let mut client = Connector::new(client_config).connect("localhost", b)?;
+/// let mut text = [0; 5];
+/// client.read_exact(&mut text)?;
+/// assert_eq!(&text, b"hello");
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone, Debug)]
@@ -98,11 +148,26 @@ pub struct Connector {
 
 impl Connector {
     /// With a handshake of at most 10 seconds.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let tls = Connector::new(client_config);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn new(config: Arc<ClientConfig>) -> Connector {
         Connector { config, limit: HANDSHAKE }
     }
 
     /// Sets how long a handshake may take.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// let tls = Connector::new(client_config).handshake_timeout(Duration::from_millis(10));
+    /// let error = tls.connect("localhost", b).unwrap_err(); // the peer says nothing
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// # drop(a);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handshake_timeout(mut self, limit: Duration) -> Connector {
         self.limit = limit;
         self
@@ -114,6 +179,14 @@ impl Connector {
     /// # Errors
     ///
     /// As [`Acceptor::accept`]; `ErrorKind::InvalidInput` for a name that is none.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// let error = Connector::new(client_config).connect("example.org", b).unwrap_err(); // not its name
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn connect<S: Transport>(&self, name: &str, stream: S) -> io::Result<TlsStream<S>> {
         let name = ServerName::try_from(name.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -123,6 +196,17 @@ impl Connector {
 }
 
 /// A socket that TLS runs over: [`TcpStream`] or [`UnixStream`].
+///
+/// ```
+#[doc = example!()]
+/// fn greet<S: Transport>(stream: S, tls: &Acceptor) -> std::io::Result<()> {
+///     tls.accept(stream)?.write_all(b"hello")
+/// }
+/// sward::spawn(move || greet(a, &Acceptor::new(server_config)));
+/// let mut client = Connector::new(client_config).connect("localhost", b)?;
+/// client.read_exact(&mut [0; 5])?;
+/// # std::io::Result::Ok(())
+/// ```
 pub trait Transport: sealed::Pipe {}
 impl Transport for TcpStream {}
 impl Transport for UnixStream {}
@@ -233,22 +317,57 @@ impl<S: Transport> TlsStream<S> {
     }
 
     /// The socket.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// # let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// let client = Connector::new(client_config).connect("localhost", b)?;
+    /// client.get_ref().set_read_timeout(Some(Duration::from_secs(5)))?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn get_ref(&self) -> &S {
         &self.socket
     }
 
     /// The protocol that both sides agreed on (ALPN), if any.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// # let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// let client = Connector::new(client_config).connect("localhost", b)?;
+    /// assert_eq!(client.alpn_protocol(), None); // nobody has offered any
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
         self.connection.borrow().alpn_protocol().map(<[u8]>::to_vec)
     }
 
     /// The certificates that the peer has shown, its own first; empty if none.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// # let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// let client = Connector::new(client_config).connect("localhost", b)?;
+    /// assert_eq!(client.peer_certificates().len(), 1);
+    /// # let server = serving.join().unwrap()?;
+    /// assert!(server.peer_certificates().is_empty()); // it has asked for none
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
         let connection = self.connection.borrow();
         connection.peer_certificates().unwrap_or_default().iter().map(|it| it.clone().into_owned()).collect()
     }
 
     /// On the server's side, the name that the client asked for (SNI), if any.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// # let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// # let client = Connector::new(client_config).connect("localhost", b)?;
+    /// # let server = serving.join().unwrap()?;
+    /// assert_eq!(server.server_name().as_deref(), Some("localhost"));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn server_name(&self) -> Option<String> {
         match &*self.connection.borrow() {
             Connection::Server(connection) => connection.server_name().map(str::to_owned),
@@ -262,6 +381,16 @@ impl<S: Transport> TlsStream<S> {
     /// # Errors
     ///
     /// Those of the socket.
+    ///
+    /// ```
+    #[doc = example!()]
+    /// # let serving = sward::spawn(move || Acceptor::new(server_config).accept(a));
+    /// let mut client = Connector::new(client_config).connect("localhost", b)?;
+    /// # let server = serving.join().unwrap()?;
+    /// server.shutdown()?;
+    /// assert_eq!(client.read(&mut [0; 8])?, 0); // the end, and not an error: nobody has cut it off
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn shutdown(&self) -> io::Result<()> {
         self.connection.borrow_mut().send_close_notify();
         self.flush_all()?;

@@ -267,6 +267,13 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let Ok(socket) = sward::net::UdpSocket::bind("[::]:0") else { return Ok(()) }; // no IPv6 here
+    /// socket.set_multicast_loop_v6(false)?;
+    /// assert!(!socket.multicast_loop_v6()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn set_multicast_loop_v6(&self, value: bool) -> io::Result<()> {
         self.socket.get_ref().set_multicast_loop_v6(value)
     }
@@ -276,6 +283,12 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let Ok(socket) = sward::net::UdpSocket::bind("[::]:0") else { return Ok(()) }; // no IPv6 here
+    /// assert!(socket.multicast_loop_v6()?); // unless it is switched off
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
         self.socket.get_ref().multicast_loop_v6()
     }
@@ -303,6 +316,16 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let Ok(socket) = sward::net::UdpSocket::bind("[::]:0") else { return Ok(()) }; // no IPv6 here
+    /// use std::net::Ipv6Addr;
+    /// let group = Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 0x1234);
+    /// let loopback = 1;
+    /// socket.join_multicast_v6(&group, loopback)?;
+    /// socket.leave_multicast_v6(&group, loopback)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().join_multicast_v6(group, interface)
     }
@@ -312,6 +335,15 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// use std::net::Ipv4Addr;
+    /// let socket = sward::net::UdpSocket::bind("0.0.0.0:0")?;
+    /// let group = Ipv4Addr::new(239, 1, 2, 4);
+    /// socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    /// socket.leave_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v4(group, interface)
     }
@@ -321,6 +353,16 @@ impl UdpSocket {
     /// # Errors
     ///
     /// As std's.
+    ///
+    /// ```
+    /// # let Ok(socket) = sward::net::UdpSocket::bind("[::]:0") else { return Ok(()) }; // no IPv6 here
+    /// use std::net::Ipv6Addr;
+    /// let group = Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 0x1234);
+    /// let loopback = 1;
+    /// socket.join_multicast_v6(&group, loopback)?;
+    /// socket.leave_multicast_v6(&group, loopback)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v6(group, interface)
     }

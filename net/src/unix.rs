@@ -67,8 +67,12 @@ impl UnixStream {
     ///
     /// As std's.
     ///
-    /// ```no_run
-    /// let stream = sward::net::UnixStream::connect("/run/service.sock")?;
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("sward-doc-connects-{}", std::process::id()));
+    /// let listener = sward::net::UnixListener::bind(&path)?;
+    /// let stream = sward::net::UnixStream::connect(&path)?;
+    /// assert_eq!(stream.peer_addr()?.as_pathname(), Some(&*path));
+    /// # std::fs::remove_file(path)?;
     /// # std::io::Result::Ok(())
     /// ```
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
@@ -181,14 +185,20 @@ impl UnixStream {
 /// - It listens with a backlog of 4096.
 /// - `FromRawFd` is missing, since it is unsafe: use `From<OwnedFd>`.
 ///
-/// ```no_run
-/// use sward::net::UnixListener;
+/// ```
+/// use std::io::Write;
+/// use sward::net::{UnixListener, UnixStream};
 ///
-/// let listener = UnixListener::bind("/run/service.sock")?;
-/// for stream in listener.incoming() {
-///     let stream = stream?;
-///     sward::spawn(move || { /* talk */ drop(stream) });
-/// }
+/// # let path = std::env::temp_dir().join(format!("sward-doc-listener-{}", std::process::id()));
+/// let listener = UnixListener::bind(&path)?;
+/// sward::spawn(move || {
+///     for stream in listener.incoming() {
+///         let mut stream = stream.unwrap();
+///         sward::spawn(move || stream.write_all(b"hello"));
+///     }
+/// });
+/// assert_eq!(std::io::read_to_string(UnixStream::connect(&path)?)?, "hello");
+/// # std::fs::remove_file(path)?;
 /// # std::io::Result::Ok(())
 /// ```
 pub struct UnixListener {
@@ -312,6 +322,17 @@ impl<'a> IntoIterator for &'a UnixListener {
 
 /// The connections of a [`UnixListener`], see [`UnixListener::incoming`]. std's is
 /// `std::os::unix::net::Incoming`.
+///
+/// ```
+/// # use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+/// use sward::net::{UnixIncoming, UnixListener, UnixStream};
+/// # let name = SocketAddr::from_abstract_name(format!("sward-doc-unix-incoming-{}", std::process::id()))?;
+/// let listener = UnixListener::bind_addr(&name)?;
+/// let _client = UnixStream::connect_addr(&name)?;
+/// let mut connections: UnixIncoming = listener.incoming();
+/// assert!(connections.next().unwrap()?.peer_addr()?.is_unnamed());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct UnixIncoming<'a> {
     /// Where they come from.

@@ -30,16 +30,48 @@ macro_rules! pipe {
 pipe! {
     /// The writing end of a child's standard input, as [`std::process::ChildStdin`]; dropping it closes
     /// it. A write blocks the greenlet.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use sward::process::{ChildStdin, Command, Stdio};
+    ///
+    /// let mut child = Command::new("grep").args(["-q", "needle"]).stdin(Stdio::piped()).spawn()?;
+    /// let mut input: ChildStdin = child.stdin.take().unwrap();
+    /// input.write_all(b"hay\nneedle\nhay\n")?;
+    /// drop(input); // the end of its input
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     ChildStdin
 }
 pipe! {
     /// The reading end of a child's standard output, as [`std::process::ChildStdout`]. A read blocks the
     /// greenlet.
+    ///
+    /// ```
+    /// use sward::process::{ChildStdout, Command, Stdio};
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "echo hello"]).stdout(Stdio::piped()).spawn()?;
+    /// let output: ChildStdout = child.stdout.take().unwrap();
+    /// assert_eq!(std::io::read_to_string(output)?, "hello\n");
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     ChildStdout
 }
 pipe! {
     /// The reading end of a child's standard error, as [`std::process::ChildStderr`]. A read blocks the
     /// greenlet.
+    ///
+    /// ```
+    /// use sward::process::{ChildStderr, Command, Stdio};
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "echo hello >&2"]).stderr(Stdio::piped()).spawn()?;
+    /// let error: ChildStderr = child.stderr.take().unwrap();
+    /// assert_eq!(std::io::read_to_string(error)?, "hello\n");
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     ChildStderr
 }
 
