@@ -32,6 +32,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("web/examples/service/html.rs", "calls a C library"),
     ("runtime/src/stack/", "maps the memory of stacks and guards it"),
     ("runtime/src/greenlet.rs", "starts, resumes and suspends on those stacks"),
+    ("runtime/src/prefetch.rs", "uses an instruction that is a hint"),
     ("runtime/src/thread_pointer.rs", "moves the base of thread-locals"),
     ("runtime/src/identity.rs", "is told by `sward-patch` how thread-locals are made"),
     ("runtime/src/fork.rs", "asks libc to call back in a fork's child"),

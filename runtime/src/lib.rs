@@ -26,6 +26,7 @@ mod offload;
 #[cfg(target_os = "linux")]
 mod oneshot;
 mod park;
+mod prefetch;
 mod reactor;
 mod remote;
 mod report;

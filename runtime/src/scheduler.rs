@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, coarse_tick};
-use crate::greenlet::prefetch;
+use crate::greenlet::prefetch_stack;
 use crate::identity::Spares;
 use crate::reactor::Reactor;
 use crate::remote::{Message, Remote};
@@ -298,7 +298,7 @@ impl Hub {
     #[inline]
     pub(crate) fn prefetch_next(&self) {
         if let Some(slot) = self.head.get() {
-            prefetch(slot);
+            prefetch_stack(slot);
         }
     }
 
@@ -401,7 +401,7 @@ impl Hub {
         self.budget.set(if stepped { SWITCHES_PER_TURN + WATCHFUL_SWITCHES } else { SWITCHES_PER_TURN });
         self.drain_inbox();
         if let Some(reactor) = self.reactor.borrow_mut().as_mut().filter(|reactor| reactor.has_sources()) {
-            reactor.turn(Some(Duration::ZERO));
+            reactor.turn_often();
         }
         self.wake_futures();
         self.expire_timers();
@@ -443,8 +443,12 @@ impl Hub {
             // The last handle may have gone before the hub said that it sleeps: nobody would wake it.
             sleeps = !self.remote.inbox.is_cut_off();
         }
-        reactor.turn(if sleeps { limit } else { Some(Duration::ZERO) });
+        let more = reactor.turn(if sleeps { limit } else { Some(Duration::ZERO) });
         self.remote.inbox.awake();
+        if more && self.timers.borrow().next_deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
+            // Data that is there beats the deadline.
+            reactor.turn_often();
+        }
     }
 
     /// Calls the wakers of the futures that events came for: foreign code, so nothing is borrowed.

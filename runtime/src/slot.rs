@@ -98,7 +98,7 @@ pub(crate) struct Slot {
     pub(crate) index: u32,
     /// Counts waits (also across greenlets): a wake-up for an earlier wait is dropped.
     pub(crate) epoch: Cell<u32>,
-    /// Where its stack was when it was suspended, for `prefetch`.
+    /// Where its stack was when it was suspended, for `prefetch_stack`.
     pub(crate) frame: Cell<*const u8>,
     /// Link of the ready queue, or of the table's list of vacant slots.
     pub(crate) next: Cell<Option<&'static Slot>>,

@@ -334,13 +334,52 @@ fn a_registered_source_is_no_deadlock() {
 #[test]
 fn more_ready_sources_than_the_poller_reports_at_once_are_all_served() {
     let _watchdog = watchdog();
-    let pairs: Vec<_> = (0..400).map(|_| pair()).collect();
-    let (sources, peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let readers: Vec<_> =
-        sources.into_iter().map(|source| sward::spawn(move || read::<8>(&source, None).unwrap())).collect();
-    sward::yield_now();
-    for mut peer in &peers {
+    let (readers, mut peers) = crowd(None);
+    for peer in &mut peers {
         peer.write_all(b"x").unwrap();
     }
-    assert!(sward::join_all(readers).into_iter().all(|result| result.unwrap() == b"x"));
+    assert!(sward::join_all(readers).into_iter().all(|result| result.unwrap()));
+}
+
+/// Greenlets that each wait for a byte, more than the poller reports at once, and the peers.
+fn crowd(limit: Option<Duration>) -> (Vec<sward::Greenlet<bool>>, Vec<UnixStream>) {
+    let start = |source: Source<UnixStream>| {
+        let read = move || read::<8>(&source, None).unwrap() == b"x";
+        sward::spawn(move || match limit {
+            Some(limit) => sward::timeout(limit, read).unwrap_or(false),
+            None => read(),
+        })
+    };
+    let crowd = (0..400).map(|_| pair()).map(|(source, peer)| (start(source), peer)).unzip();
+    sward::yield_now();
+    crowd
+}
+
+#[test]
+fn ready_data_beats_a_timeout_in_however_many_greenlets() {
+    let _watchdog = watchdog();
+    let (readers, mut peers) = crowd(Some(support::patient()));
+    // The thread is busy until everything has come.
+    std::thread::sleep(support::patient());
+    for peer in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    std::thread::sleep(SHORT);
+    assert!(sward::join_all(readers).into_iter().all(|result| result.unwrap()));
+}
+
+#[test]
+fn a_busy_hub_takes_all_events_in_one_turn() {
+    let _watchdog = watchdog();
+    let (readers, mut peers) = crowd(None);
+    for peer in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    let mut switches = 0;
+    while !readers.iter().all(sward::Greenlet::is_finished) {
+        sward::yield_now();
+        switches += 1;
+    }
+    // A turn comes every 256 switches, or somewhat later once.
+    assert!(switches < 400, "{switches}");
 }
