@@ -1,5 +1,7 @@
 //! The example `sward_audit` finds what bypassed the hooks, and nothing else.
 
+#[path = "support/example.rs"]
+mod example;
 #[path = "support/own_process.rs"]
 mod own_process;
 mod support;
@@ -9,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 
+use example::example;
 use own_process::in_own_process_under;
 use support::{ms, patched};
 
@@ -23,28 +26,22 @@ fn sleeps_past_the_hooks() {
 #[test]
 fn the_audit_shows_what_bypassed_the_hooks_not_under_asan() {
     let test = "the_audit_shows_what_bypassed_the_hooks_not_under_asan";
-    let audit = || {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "sward-patch", "--example", "sward_audit"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "{cargo:?}");
-        let examples = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");
-        Command::new(examples.join("sward_audit"))
-    };
-    let outcome = in_own_process_under(audit, test, || {
-        patched(test, || {
-            let (mut a, mut b) = UnixStream::pair().unwrap();
-            let green = sward::spawn(move || {
-                thread::sleep(ms(50));
-                a.write_all(b"x").unwrap();
+    let outcome = in_own_process_under(
+        || Command::new(example("sward_audit")),
+        test,
+        || {
+            patched(test, || {
+                let (mut a, mut b) = UnixStream::pair().unwrap();
+                let green = sward::spawn(move || {
+                    thread::sleep(ms(50));
+                    a.write_all(b"x").unwrap();
+                });
+                let reader = sward::spawn(move || b.read_exact(&mut [0; 1]).unwrap());
+                let blunt: Vec<_> = (0..3).map(|_| sward::spawn(sleeps_past_the_hooks)).collect();
+                assert!(sward::join_all(blunt.into_iter().chain([green, reader])).iter().all(Result::is_ok));
             });
-            let reader = sward::spawn(move || b.read_exact(&mut [0; 1]).unwrap());
-            let blunt: Vec<_> = (0..3).map(|_| sward::spawn(sleeps_past_the_hooks)).collect();
-            assert!(sward::join_all(blunt.into_iter().chain([green, reader])).iter().all(Result::is_ok));
-        });
-    });
+        },
+    );
     let Some(output) = outcome else { return };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

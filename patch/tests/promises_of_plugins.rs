@@ -1,6 +1,11 @@
 //! sward in a shared library that a program in another language loads.
 
+#[path = "support/example.rs"]
+mod example;
+
 use std::process::Command;
+
+use example::example;
 
 /// Builds a library that sleeps, without any knowledge of the hooks, loads both, and lets greenlets of the
 /// one call the other.
@@ -18,28 +23,13 @@ assert 50 <= second < 800, second
 
 #[test]
 fn a_plugin_in_python_patches_what_is_loaded_not_under_asan() {
-    let examples = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");
-    let plugin = examples.join("libin_a_library.so");
-    // `cargo test` builds examples as tests, not as libraries.
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "sward-patch", "--example", "in_a_library"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
-    assert!(status.success(), "{cargo:?}: {status}");
+    let plugin = example("libin_a_library.so");
     let other = std::env::temp_dir().join(format!("libsward-host-{}.so", std::process::id()));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/library.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&other).arg(source).status();
-    let output = Command::new("python3").args(["-c", SCRIPT]).arg(&plugin).arg(&other).output();
-    let (Ok(built), Ok(output)) = (built, output) else {
-        if cfg!(feature = "real") {
-            panic!("cc and python3 are needed");
-        }
-        return eprintln!("skipped: no cc, or no python3");
-    };
-    std::fs::remove_file(other).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&other).arg(source).status().unwrap();
     assert!(built.success());
+    let output = Command::new("python3").args(["-c", SCRIPT]).arg(&plugin).arg(&other).output().unwrap();
+    std::fs::remove_file(other).unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("covered, after repair of"), "{}", text(&output.stdout));
