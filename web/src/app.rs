@@ -1,6 +1,6 @@
 //! What answers requests: a closure that blocks, or a tower service.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::future::poll_fn;
 
@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::reply::{BoxError, Reply};
 
 /// A request where it waits to be answered: large, so it is moved from there to the handler and nowhere else.
-pub(crate) struct Waiting<'a>(pub(crate) &'a RefCell<Option<Request<Body>>>);
+pub(crate) struct Waiting<'a>(pub(crate) &'a Cell<Option<Request<Body>>>);
 
 impl Waiting<'_> {
     /// The request.

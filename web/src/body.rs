@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::patience::Patience;
+use crate::settings::Settings;
 use crate::stream::Peer;
 
 /// Nothing went wrong.
@@ -51,6 +52,14 @@ const WAITING: u8 = 5;
 /// }
 /// ```
 pub struct Body {
+    /// What comes; none if there is no body. Boxed: requests without one are moved more cheaply.
+    receiving: Option<Box<Receiving>>,
+    /// Who sends it.
+    peer: Peer,
+}
+
+/// A body while it is received.
+struct Receiving {
     /// What hyper receives.
     incoming: Incoming,
     /// Received and not read yet.
@@ -59,10 +68,8 @@ pub struct Body {
     left: u64,
     /// How long a read may take.
     timeout: Option<Duration>,
-    /// Who sends it.
-    peer: Peer,
-    /// What went wrong; none if there is no body.
-    fate: Option<Arc<Fate>>,
+    /// What went wrong.
+    fate: Arc<Fate>,
     /// How long it waits when it is polled.
     patience: Patience,
 }
@@ -72,6 +79,12 @@ pub struct Body {
 pub(crate) struct Fate(AtomicU8);
 
 impl Fate {
+    /// Of what hyper receives; none if there is no body.
+    #[inline]
+    pub(crate) fn of(incoming: &Incoming) -> Option<Arc<Fate>> {
+        if incoming.is_end_stream() { None } else { Some(Arc::default()) }
+    }
+
     /// The status of an answer to a request whose body could not be read.
     pub(crate) fn status(&self) -> Option<http::StatusCode> {
         match self.0.load(Ordering::Relaxed) {
@@ -100,14 +113,9 @@ impl Fate {
 
 impl Body {
     /// Around what hyper receives.
-    pub(crate) fn new(incoming: Incoming, limit: u64, timeout: Option<Duration>, peer: Peer) -> Body {
-        let fate = if http_body::Body::is_end_stream(&incoming) { None } else { Some(Arc::default()) };
-        Body { incoming, chunk: Bytes::new(), left: limit, timeout, peer, fate, patience: Patience::default() }
-    }
-
-    /// Where to look at the end for what went wrong.
-    pub(crate) fn fate(&self) -> Option<Arc<Fate>> {
-        self.fate.clone()
+    #[inline]
+    pub(crate) fn new(incoming: Incoming, fate: Option<&Arc<Fate>>, settings: &Settings, peer: Peer) -> Body {
+        Body { receiving: fate.map(|fate| Receiving::new(incoming, fate, settings)), peer }
     }
 
     /// Who sends it.
@@ -125,12 +133,24 @@ impl Body {
     pub fn peer(&self) -> Peer {
         self.peer
     }
+}
+
+impl Receiving {
+    /// Nothing has come yet.
+    fn new(incoming: Incoming, fate: &Arc<Fate>, settings: &Settings) -> Box<Receiving> {
+        Box::new(Receiving {
+            incoming,
+            chunk: Bytes::new(),
+            left: settings.max_body,
+            timeout: settings.body_timeout,
+            fate: fate.clone(),
+            patience: Patience::default(),
+        })
+    }
 
     /// Notes what went wrong.
     fn note(&self, fate: u8) {
-        if let Some(shared) = &self.fate {
-            shared.0.store(fate, Ordering::Relaxed);
-        }
+        self.fate.0.store(fate, Ordering::Relaxed);
     }
 
     /// Notes what went wrong and makes it an error.
@@ -169,11 +189,9 @@ impl Body {
     /// The next frame, within the limit.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let polled = http_body::Body::poll_frame(Pin::new(&mut self.incoming), context);
-        if let Some(fate) = &self.fate {
-            match &polled {
-                Poll::Pending => fate.change(FINE, WAITING),
-                Poll::Ready(_) => fate.change(WAITING, FINE),
-            }
+        match &polled {
+            Poll::Pending => self.fate.change(FINE, WAITING),
+            Poll::Ready(_) => self.fate.change(WAITING, FINE),
         }
         let frame = match ready!(polled) {
             None => return Poll::Ready(None),
@@ -211,14 +229,15 @@ fn into_io(error: hyper::Error) -> io::Error {
 impl Read for Body {
     /// Blocks the greenlet until something of the body is there.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.chunk.is_empty() && !buffer.is_empty() {
-            match self.next_chunk()? {
-                Some(chunk) => self.chunk = chunk,
+        let Some(receiving) = &mut self.receiving else { return Ok(0) };
+        if receiving.chunk.is_empty() && !buffer.is_empty() {
+            match receiving.next_chunk()? {
+                Some(chunk) => receiving.chunk = chunk,
                 None => return Ok(0),
             }
         }
-        let n = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..n]);
+        let n = receiving.chunk.len().min(buffer.len());
+        receiving.chunk.copy_to_slice(&mut buffer[..n]);
         Ok(n)
     }
 }
@@ -229,16 +248,17 @@ impl http_body::Body for Body {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if !self.chunk.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.chunk)))));
+        let Some(receiving) = &mut self.receiving else { return Poll::Ready(None) };
+        if !receiving.chunk.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut receiving.chunk)))));
         }
-        let (polled, limit) = (self.poll(context), self.timeout);
+        let (polled, limit) = (receiving.poll(context), receiving.timeout);
         match limit {
-            Some(limit) if polled.is_pending() && self.patience.is_lost(limit, context) => {
-                Poll::Ready(Some(Err(self.fail(TOO_SLOW))))
+            Some(limit) if polled.is_pending() && receiving.patience.is_lost(limit, context) => {
+                Poll::Ready(Some(Err(receiving.fail(TOO_SLOW))))
             }
             Some(_) if polled.is_ready() => {
-                self.patience.restore();
+                receiving.patience.restore();
                 polled
             }
             _ => polled,
@@ -246,12 +266,14 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunk.is_empty() && self.incoming.is_end_stream()
+        let receiving = self.receiving.as_ref();
+        receiving.is_none_or(|receiving| receiving.chunk.is_empty() && receiving.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.incoming.size_hint();
-        let here = self.chunk.len() as u64;
+        let Some(receiving) = &self.receiving else { return SizeHint::with_exact(0) };
+        let mut hint = receiving.incoming.size_hint();
+        let here = receiving.chunk.len() as u64;
         match hint.exact() {
             Some(exact) => hint.set_exact(exact + here),
             None => hint.set_lower(hint.lower() + here),
@@ -260,18 +282,17 @@ impl http_body::Body for Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for Receiving {
     fn drop(&mut self) {
-        if let Some(fate) = &self.fate
-            && !self.incoming.is_end_stream()
-        {
-            fate.change(FINE, UNREAD);
+        if !self.incoming.is_end_stream() {
+            self.fate.change(FINE, UNREAD);
         }
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("peer", &self.peer).field("timeout", &self.timeout).finish_non_exhaustive()
+        let timeout = self.receiving.as_ref().map(|receiving| receiving.timeout);
+        f.debug_struct("Body").field("peer", &self.peer).field("timeout", &timeout).finish_non_exhaustive()
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use hyper::server::conn::{http1, http2};
 
-use crate::driver::{Driver, End, Engine};
+use crate::driver::Driver;
 use crate::exchange::Exchanges;
+use crate::line::{End, Engine, Line};
 use crate::shared::{Phase, Shared};
 use crate::site::Site;
 use crate::stream::{Peer, Stream};
@@ -63,18 +64,18 @@ fn serve(stream: Stream, shared: &Rc<Shared>) {
     };
     let end = match dialect {
         Dialect::Http1 => {
-            let Some(engine) = make(Http1::new, &driver, &wire, shared) else { return };
-            let end = driver.run(&engine, &wire);
+            let Some(line) = make(Http1::new, &driver, &wire, shared) else { return };
+            let end = line.run();
             if let (End::Done(Ok(())), Some(upgrade)) = (&end, shared.upgrade.take()) {
-                return leave_http(engine, wire, &driver, shared, upgrade);
+                return leave_http(line, wire, &driver, shared, upgrade);
             }
             end
         }
         Dialect::Http2 => {
             // A connection without requests is idle: it has no head that could be late.
             shared.phase.set(Phase::Idle(Instant::now()));
-            let Some(engine) = make(Http2::new, &driver, &wire, shared) else { return };
-            driver.run(&engine, &wire)
+            let Some(line) = make(Http2::new, &driver, &wire, shared) else { return };
+            line.run()
         }
     };
     close(&driver, &wire, shared, end);
@@ -101,8 +102,8 @@ fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
 /// Hands the stream over.
 // Not inlined: connections that stay with HTTP need no stack for it.
 #[inline(never)]
-fn leave_http(engine: Rc<RefCell<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
-    let engine = Rc::into_inner(engine).expect("the greenlets that polled it have ended").into_inner();
+fn leave_http(line: Rc<Line<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
+    let engine = Rc::into_inner(line).expect("nobody polls it any more").into_engine();
     let rest = engine.0.into_parts().read_buf;
     _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
     upgrade(Upgraded::new(wire, rest));
@@ -114,9 +115,10 @@ fn make<E: Engine + 'static>(
     driver: &Driver,
     wire: &Rc<Wire>,
     shared: &Rc<Shared>,
-) -> Option<Rc<RefCell<E>>> {
+) -> Option<Rc<Line<E>>> {
     let (wire, shared) = (wire.clone(), shared.clone());
-    driver.elsewhere(move |_| Rc::new(RefCell::new(new(&wire, &shared))))
+    let (signal, waker) = (driver.signal.clone(), driver.waker.clone());
+    driver.elsewhere(move |_| Rc::new(Line::new(new(&wire, &shared), wire, shared, signal, waker)))
 }
 
 /// hyper's end of the wire.

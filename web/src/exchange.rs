@@ -2,7 +2,7 @@
 //! of it.
 //!
 //! ```text
-//!   the connection's greenlet                       the request's greenlet
+//!   a poller's greenlet                             the request's greenlet
 //!   hyper ── Exchanges::call ── spawn ────────────▶ app.answer(request)   blocks as it likes
 //!     │                                               │
 //!     └── polls Answer ◀── waker ── exchange ◀────────┘ (also if it panics or is killed)
@@ -13,7 +13,7 @@
 //! is there when hyper asks for it, the answers of a pipeline become one write, and all of this happens on the stack
 //! and in the memory that the request before has warmed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -73,11 +73,10 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
 /// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it.
 fn has_its_host(request: &Request<Incoming>) -> bool {
-    let mut hosts = request.headers().get_all(http::header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), None) => true,
-        (None, _) => request.version() != Version::HTTP_11,
-        (Some(_), Some(_)) => false,
+    // Few fields are looked through faster than one is looked up.
+    match request.headers().iter().filter(|(name, _)| *name == http::header::HOST).take(2).count() {
+        0 => request.version() != Version::HTTP_11,
+        n => n == 1,
     }
 }
 
@@ -96,9 +95,9 @@ pub(crate) struct Exchange {
     /// What went wrong with the request's body.
     fate: Option<Arc<Fate>>,
     /// The request, until its greenlet takes it.
-    request: RefCell<Option<Request<Body>>>,
+    request: Cell<Option<Request<Body>>>,
     /// The answer, until the connection takes it.
-    answer: RefCell<Option<Result<Response<Reply>, String>>>,
+    answer: Cell<Option<Result<Response<Reply>, String>>>,
     /// Whether the handler took too long.
     timed_out: Cell<bool>,
     /// Whether the greenlet is done.
@@ -112,31 +111,32 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// A request has come.
     fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
-        let settings = &shared.settings;
         shared.exchange_begins();
-        let (head, incoming) = request.into_parts();
-        let body = Body::new(incoming, settings.max_body, settings.body_timeout, shared.peer);
+        let fate = Fate::of(request.body());
         // Written where it stays: `Rc::new` would take the finished value and write it a second time.
-        Rc::new_cyclic(|_| Exchange {
+        let exchange = Rc::new_cyclic(|_| Exchange {
             shared: shared.clone(),
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
-            fate: body.fate(),
-            request: RefCell::new(Some(Request::from_parts(head, body))),
-            answer: const { RefCell::new(None) },
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
+            fate,
+            request: const { Cell::new(None) },
+            answer: const { Cell::new(None) },
             timed_out: Cell::new(false),
             done: Cell::new(false),
             waker: const { Cell::new(None) },
             place: Cell::new(None),
-        })
+        });
+        let body = |incoming| Body::new(incoming, exchange.fate.as_ref(), &shared.settings, shared.peer);
+        exchange.request.set(Some(request.map(body)));
+        exchange
     }
 
     /// Runs the application.
     fn run(&self) {
         let answer = self.shared.app.answer(Waiting(&self.request));
-        *self.answer.borrow_mut() = Some(answer);
+        self.answer.set(Some(answer));
     }
 
     /// Runs the application in a greenlet.

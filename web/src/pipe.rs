@@ -1,7 +1,7 @@
 //! A response's body while a greenlet writes it.
 //!
 //! ```text
-//!   the writer's greenlet                      the connection's greenlet
+//!   the writer's greenlet                      a poller's greenlet
 //!   write ──▶ waiting ──(until it blocks, or 64 KiB)──▶ poll_chunk ──▶ hyper
 //!     ▲                                                    │
 //!     └── room: woken when a chunk was taken, or the client is gone

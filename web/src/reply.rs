@@ -184,7 +184,7 @@ impl HttpBody for Reply {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Other(body) => {
-                // It is polled in the connection's greenlet, on which other requests depend.
+                // It is polled in a greenlet on which other requests depend.
                 let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_frame(context)));
                 poll.unwrap_or_else(|panic| {
                     self.0 = Kind::Full(Bytes::new());

@@ -90,6 +90,11 @@ impl Shared {
         self.site.remind(self.entry, deadline)
     }
 
+    /// Unparks the connection's greenlet.
+    pub(crate) fn unpark(&self) {
+        self.owner.unpark();
+    }
+
     /// A request has come.
     pub(crate) fn exchange_begins(&self) {
         self.in_flight.set(self.in_flight.get() + 1);

@@ -13,6 +13,7 @@ use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
+use crate::polling::Polling;
 use crate::settings::Settings;
 
 /// The parts, on this hub, of servers that are on several.
@@ -37,6 +38,8 @@ pub(crate) struct Site {
     stopping: Cell<bool>,
     /// Open connections.
     connections: RefCell<Slab<Connection>>,
+    /// Polls them.
+    pub(crate) polling: Rc<Polling>,
     /// Whom to remind when.
     reminders: Reminders,
 }
@@ -49,6 +52,7 @@ impl Site {
             settings: Rc::new(settings),
             stopping: Cell::new(false),
             connections: RefCell::new(Slab::new()),
+            polling: Rc::new(Polling::new()),
             reminders: Reminders::default(),
         })
     }

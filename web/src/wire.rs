@@ -5,7 +5,7 @@
 //!   hyper ◀── poll_read ─── prefix, then scratch (one per hub) ◀─────────── socket
 //! ```
 //!
-//! hyper is told at once that it has flushed; the connection's greenlet does so when hyper has nothing
+//! hyper is told at once that it has flushed; the connection does so when hyper has nothing
 //! more to do, which for pipelined requests and for the streams of HTTP/2 means many answers at once.
 //! Idle connections hold neither buffer.
 

@@ -1,0 +1,288 @@
+//! Polls the connections of a server on one hub: all of them in the same greenlet, for as long as nothing blocks it.
+//!
+//! ```text
+//!   a connection's waker ──▶ Bell: 3, 7, 1 ──▶ a poller takes them all, and polls one after the other
+//!                                                │
+//!                                                └─ one of them blocks it (a body of the user's)?
+//!                                                   The next poller is ready already and goes on with the rest.
+//! ```
+//!
+//! There is always a next poller: each makes sure of that when it begins to work. If there is more than one connection
+//! to poll, the next one is made ready first, and finds nothing to do if all went well.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+use sward_runtime::lowlevel::{Killer, RemoteUnparker, park};
+use sward_runtime::{Builder, yield_now};
+
+/// Pollers that wait for work at most; a further one ends.
+const IDLE: usize = 2;
+
+/// What is polled.
+pub(crate) trait Polled {
+    /// Goes on as far as it can; `poller` is who polls. True if it is to be flushed when the greenlets that it has
+    /// spawned have had their turn.
+    fn turn(&self, poller: usize) -> bool;
+    /// Writes what there is to write.
+    fn flush(&self);
+    /// Who polls it at the moment.
+    fn poller(&self) -> Option<usize>;
+}
+
+/// Connections and those who poll them.
+pub(crate) struct Polling {
+    /// What the wakers see of this.
+    bell: Arc<Bell>,
+    /// Connections.
+    connections: RefCell<Slab<Rc<dyn Polled>>>,
+    /// Those that are polled next.
+    batch: RefCell<VecDeque<usize>>,
+    /// Those that are flushed next.
+    unflushed: RefCell<Vec<usize>>,
+    /// The greenlets that poll.
+    pollers: RefCell<Slab<Option<Killer>>>,
+}
+
+impl Polling {
+    /// Without connections.
+    pub(crate) fn new() -> Polling {
+        Polling {
+            bell: Arc::default(),
+            connections: RefCell::default(),
+            batch: RefCell::default(),
+            unflushed: RefCell::default(),
+            pollers: RefCell::default(),
+        }
+    }
+
+    /// What the wakers ring.
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Polls a connection whenever its place is rung, until the result is dropped.
+    pub(crate) fn add(self: &Rc<Self>, connection: Rc<dyn Polled>) -> io::Result<Seat> {
+        self.ensure_next()?;
+        let place = self.connections.borrow_mut().insert(connection);
+        Ok(Seat { polling: self.clone(), place })
+    }
+
+    /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
+    fn ensure_next(self: &Rc<Self>) -> io::Result<()> {
+        if lock(&self.bell).has_next() {
+            return Ok(());
+        }
+        let me = self.pollers.borrow_mut().insert(None);
+        lock(&self.bell).called = Some(me);
+        let poller = Poller { polling: self.clone(), me };
+        let greenlet = Builder::new().name("web poller").spawn(move || poller.work())?;
+        self.pollers.borrow_mut()[me] = Some(Killer::of(&greenlet));
+        Ok(())
+    }
+
+    /// Whether there is a connection to be polled, which is then in `batch`.
+    fn take_batch(&self) -> bool {
+        let mut batch = self.batch.borrow_mut();
+        if batch.is_empty() {
+            let mut state = lock(&self.bell);
+            std::mem::swap(&mut *batch, &mut state.rung);
+            if batch.len() > 1 {
+                state.call();
+            }
+        }
+        !batch.is_empty()
+    }
+
+    /// The next connection of the batch, unless it has gone.
+    fn next(&self) -> Option<(usize, Option<Rc<dyn Polled>>)> {
+        let place = self.batch.borrow_mut().pop_front()?;
+        Some((place, self.connections.borrow().get(place).cloned()))
+    }
+
+    /// A connection that is to be flushed.
+    fn next_unflushed(&self) -> Option<Rc<dyn Polled>> {
+        let connections = self.connections.borrow();
+        std::iter::from_fn(|| self.unflushed.borrow_mut().pop()).find_map(|place| connections.get(place).cloned())
+    }
+}
+
+/// A connection's place, given up when dropped.
+pub(crate) struct Seat {
+    /// Where it is.
+    polling: Rc<Polling>,
+    /// The place: what is rung.
+    pub(crate) place: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let connection = self.polling.connections.borrow_mut().remove(self.place);
+        // It was killed while it blocked who polls it.
+        let poller = connection.poller().and_then(|poller| self.polling.pollers.borrow().get(poller).copied());
+        if let Some(Some(poller)) = poller {
+            poller.kill();
+        }
+        if self.polling.connections.borrow().is_empty() {
+            lock(&self.polling.bell).dismiss();
+        }
+    }
+}
+
+/// A greenlet that polls; leaves when dropped, even before it has begun.
+struct Poller {
+    /// The connections.
+    polling: Rc<Polling>,
+    /// Its own place.
+    me: usize,
+}
+
+impl Poller {
+    /// Polls, until there are no connections or enough others. Blocks the greenlet.
+    fn work(self) {
+        let Poller { polling, me } = &self;
+        lock(&polling.bell).enter(*me, RemoteUnparker::current());
+        while !polling.connections.borrow().is_empty() {
+            if lock(&polling.bell).comes(*me) {
+                // Without a stack for the next one, who blocks this one blocks all.
+                _ = polling.ensure_next();
+                self.poll();
+                if !lock(&polling.bell).rests(*me) {
+                    return;
+                }
+            }
+            park(None);
+        }
+    }
+
+    /// Polls what there is to poll.
+    fn poll(&self) {
+        let polling = &*self.polling;
+        while polling.take_batch() {
+            while let Some((place, connection)) = polling.next() {
+                if connection.is_some_and(|connection| connection.turn(self.me)) {
+                    polling.unflushed.borrow_mut().push(place);
+                }
+            }
+            if !polling.unflushed.borrow().is_empty() || !lock(&polling.bell).rung.is_empty() {
+                yield_now();
+            }
+            while let Some(connection) = polling.next_unflushed() {
+                connection.flush();
+            }
+        }
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.polling.pollers.borrow_mut().remove(self.me);
+        let has_left_work = !self.polling.batch.borrow().is_empty() || !self.polling.unflushed.borrow().is_empty();
+        lock(&self.polling.bell).leave(self.me, has_left_work);
+    }
+}
+
+/// What may be rung from any thread.
+#[derive(Default)]
+pub(crate) struct Bell(Mutex<Rung>);
+
+/// What is behind the bell.
+#[derive(Default)]
+struct Rung {
+    /// The connections that are to be polled.
+    rung: VecDeque<usize>,
+    /// The pollers, by their places.
+    pollers: Vec<Option<RemoteUnparker>>,
+    /// Those that wait to be called; the last one is the next.
+    idle: Vec<usize>,
+    /// Who was called, or spawned, and has not come yet.
+    called: Option<usize>,
+}
+
+impl Bell {
+    /// The connection at `place` is to be polled.
+    pub(crate) fn ring(&self, place: usize) {
+        let mut state = lock(self);
+        state.rung.push_back(place);
+        state.call();
+    }
+}
+
+impl Rung {
+    /// Whether somebody would come.
+    fn has_next(&self) -> bool {
+        self.called.is_some() || !self.idle.is_empty()
+    }
+
+    /// Has the next one come, unless that was done.
+    fn call(&mut self) {
+        if self.called.is_none()
+            && let Some(next) = self.idle.pop()
+        {
+            self.called = Some(next);
+            self.unpark(next);
+        }
+    }
+
+    /// Wakes one.
+    fn unpark(&self, poller: usize) {
+        if let Some(Some(unparker)) = self.pollers.get(poller) {
+            unparker.unpark();
+        }
+    }
+
+    /// Wakes all, for them to end.
+    fn dismiss(&self) {
+        self.idle.iter().for_each(|poller| self.unpark(*poller));
+    }
+
+    /// A poller has begun.
+    fn enter(&mut self, poller: usize, unparker: RemoteUnparker) {
+        if self.pollers.len() <= poller {
+            self.pollers.resize_with(poller + 1, || None);
+        }
+        self.pollers[poller] = Some(unparker);
+    }
+
+    /// Whether a poller that has been woken was called.
+    fn comes(&mut self, poller: usize) -> bool {
+        let was_called = self.called == Some(poller);
+        if was_called {
+            self.called = None;
+        }
+        was_called
+    }
+
+    /// Whether a poller that has nothing to do is to wait for work; it ends if enough others do.
+    fn rests(&mut self, poller: usize) -> bool {
+        if self.idle.len() >= IDLE {
+            return false;
+        }
+        self.idle.push(poller);
+        if !self.rung.is_empty() {
+            self.call();
+        }
+        true
+    }
+
+    /// A poller has ended.
+    fn leave(&mut self, poller: usize, has_left_work: bool) {
+        self.comes(poller);
+        self.idle.retain(|idle| *idle != poller);
+        if let Some(unparker) = self.pollers.get_mut(poller) {
+            *unparker = None;
+        }
+        if has_left_work || !self.rung.is_empty() {
+            self.call();
+        }
+    }
+}
+
+/// No panic happens while it is locked.
+fn lock(bell: &Bell) -> MutexGuard<'_, Rung> {
+    bell.0.lock().unwrap_or_else(PoisonError::into_inner)
+}

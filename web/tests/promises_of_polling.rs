@@ -1,0 +1,190 @@
+//! All connections are polled in the same greenlet, and none of them knows: whatever blocks there stops nobody else.
+
+mod support;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::Frame;
+use support::{Running, ms, start, watched};
+use sward::net::TcpStream;
+use sward::sync::Event;
+use sward::web::{Body, Reply, Request, Response};
+
+/// A body that calls a closure when it is polled, and is "late" then.
+struct Calls<F>(Option<F>);
+
+impl<F: FnOnce() + Unpin> http_body::Body for Calls<F> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(call) = self.0.take() else { return Poll::Ready(None) };
+        call();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"late")))))
+    }
+}
+
+/// Answers `/blocks` with a body that waits for `gate` when it is polled.
+fn blocking(gate: &Rc<Event>) -> impl Fn(Request<Body>) -> Response<Reply> + use<> {
+    let gate = gate.clone();
+    move |request| match request.uri().path() {
+        "/blocks" => {
+            let gate = gate.clone();
+            Response::new(Reply::from_body(Calls(Some(move || gate.wait()))))
+        }
+        _ => Response::new("at once".into()),
+    }
+}
+
+/// Opens connections and, once all are there, sends a request for each of `paths` on one of its own.
+fn ask(server: &Running, paths: &[&str]) -> io::Result<Vec<TcpStream>> {
+    let mut streams: Vec<TcpStream> = paths.iter().map(|_| server.connect()).collect::<io::Result<_>>()?;
+    sward::sleep(ms(20)); // accepted
+    for (stream, path) in streams.iter_mut().zip(paths) {
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+    }
+    Ok(streams)
+}
+
+/// The end of the answer.
+fn answer(stream: &mut TcpStream) -> io::Result<String> {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn bodies_that_block_when_they_are_polled_stop_no_other_connection() {
+    watched(|| {
+        let gate = Rc::new(Event::new());
+        let server = start(blocking(&gate))?;
+        // Those that block are among those that come together with them, before and after.
+        let paths = ["/", "/blocks", "/", "/blocks", "/blocks", "/", "/"];
+        let mut streams = ask(&server, &paths)?;
+        for (stream, path) in streams.iter_mut().zip(paths) {
+            if path == "/" {
+                assert!(answer(stream)?.ends_with("\r\n\r\nat once"));
+            }
+        }
+        for mut stream in ask(&server, &["/"; 3])? {
+            assert!(answer(&mut stream)?.ends_with("\r\n\r\nat once"), "also those that come later");
+        }
+        gate.set();
+        for (stream, path) in streams.iter_mut().zip(paths) {
+            if path == "/blocks" {
+                assert!(answer(stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"));
+            }
+        }
+        server.stop()
+    });
+}
+
+/// Counts its drops.
+struct Count(Rc<Cell<usize>>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn the_end_of_the_grace_time_ends_bodies_that_block_when_they_are_polled() {
+    watched(|| {
+        let dropped = Rc::new(Cell::new(0));
+        let counts = dropped.clone();
+        let server = start(move |_| {
+            let count = Count(counts.clone());
+            let call = move || {
+                let _count = count;
+                sward::sleep(Duration::from_secs(50));
+            };
+            Response::new(Reply::from_body(Calls(Some(call))))
+        })?;
+        let streams = ask(&server, &["/"; 5])?;
+        sward::sleep(ms(20)); // they are being polled
+        let begun = Instant::now();
+        assert!(!server.handle.stop_timeout(ms(50)));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        server.serving.join().unwrap()?;
+        sward::sleep(ms(1));
+        assert_eq!(dropped.get(), 5);
+        drop(streams);
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_server_that_has_stopped() {
+    watched(|| {
+        let gate = Rc::new(Event::new());
+        let server = start(blocking(&gate))?;
+        let mut streams = ask(&server, &["/blocks", "/", "/blocks", "/"])?;
+        assert!(answer(&mut streams[3])?.ends_with("at once"));
+        gate.set();
+        for stream in &mut streams[..3] {
+            answer(stream)?;
+        }
+        server.stop()?;
+        drop(streams);
+        // Were anything parked still, the report would name it; could anything wake the hub, there would be none.
+        let waiting = catch_unwind(AssertUnwindSafe(|| Event::new().wait()));
+        let report = *waiting.unwrap_err().downcast::<String>().unwrap();
+        assert!(report.contains("deadlock") && !report.contains("web poller"), "{report}");
+        Ok(())
+    });
+}
+
+/// A body that another thread wakes.
+enum FromAnotherThread {
+    New,
+    Waiting(Arc<AtomicBool>),
+    Given,
+}
+
+impl http_body::Body for FromAnotherThread {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &*self {
+            FromAnotherThread::New => {
+                let (done, waker) = (Arc::new(AtomicBool::new(false)), cx.waker().clone());
+                *self = FromAnotherThread::Waiting(done.clone());
+                std::thread::spawn(move || {
+                    std::thread::sleep(ms(20)); // the hub sleeps
+                    done.store(true, Ordering::SeqCst);
+                    waker.wake();
+                });
+                Poll::Pending
+            }
+            FromAnotherThread::Waiting(done) if done.load(Ordering::SeqCst) => {
+                *self = FromAnotherThread::Given;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"late")))))
+            }
+            FromAnotherThread::Waiting(_) => Poll::Pending,
+            FromAnotherThread::Given => Poll::Ready(None),
+        }
+    }
+}
+
+#[test]
+fn another_thread_may_wake_a_body() {
+    watched(|| {
+        let server = start(|_| Response::new(Reply::from_body(FromAnotherThread::New)))?;
+        for mut stream in ask(&server, &["/"; 3])? {
+            assert!(answer(&mut stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"));
+        }
+        server.stop()
+    });
+}
