@@ -1,5 +1,7 @@
 //! What threads send to greenlets, which they take for threads: signals, cancellations.
 
+#[path = "support/own_process.rs"]
+mod own_process;
 mod support;
 
 use std::ffi::c_int;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use libc::pthread_t;
+use own_process::in_own_process;
 use support::{ms, patched_with_locks};
 
 // Not in the crate `libc`.
@@ -93,27 +96,34 @@ fn a_greenlet_cannot_be_cancelled() {
 
 #[test]
 fn the_process_changes_its_identity_while_a_greenlet_computes() {
-    patched_with_locks("the_process_changes_its_identity_while_a_greenlet_computes", || {
-        let step = Arc::new(AtomicUsize::new(0));
-        let stepped = step.clone();
-        let computes = thread::spawn(move || {
-            let greenlet = sward::spawn(move || {
-                stepped.store(1, Ordering::SeqCst);
-                while stepped.load(Ordering::SeqCst) == 1 {
-                    std::hint::spin_loop();
-                }
+    const NAME: &str = "the_process_changes_its_identity_while_a_greenlet_computes";
+    // In a process of its own, which an alarm ends: libc sends signals to all threads without end where this fails.
+    let output = in_own_process(NAME, || {
+        patched_with_locks(NAME, || {
+            let step = Arc::new(AtomicUsize::new(0));
+            let stepped = step.clone();
+            let computes = thread::spawn(move || {
+                let greenlet = sward::spawn(move || {
+                    stepped.store(1, Ordering::SeqCst);
+                    while stepped.load(Ordering::SeqCst) == 1 {
+                        std::hint::spin_loop();
+                    }
+                });
+                greenlet.join().unwrap();
             });
-            greenlet.join().unwrap();
+            while step.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            // SAFETY: set to what they are.
+            unsafe {
+                assert_eq!(libc::setgid(libc::getgid()), 0);
+                assert_eq!(sward::spawn(|| libc::setuid(libc::getuid())).join().unwrap(), 0);
+            }
+            step.store(2, Ordering::SeqCst);
+            computes.join().unwrap();
         });
-        while step.load(Ordering::SeqCst) == 0 {
-            thread::yield_now();
-        }
-        // SAFETY: set to what they are.
-        unsafe {
-            assert_eq!(libc::setgid(libc::getgid()), 0);
-            assert_eq!(sward::spawn(|| libc::setuid(libc::getuid())).join().unwrap(), 0);
-        }
-        step.store(2, Ordering::SeqCst);
-        computes.join().unwrap();
     });
+    if let Some(output) = output {
+        assert!(output.status.success(), "{output:?}");
+    }
 }
