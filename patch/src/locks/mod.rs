@@ -12,7 +12,7 @@
 //!
 //! - `table`: who waits, and for which address; the proof that no wake-up is lost.
 //! - `bucket`: the lock of a part of the table, which a signal handler may find taken.
-//! - `limit`: until when.
+//! - `acquire`: try, wait, try again; `limit`: until when.
 //! - `layout`: what is read of libc's objects: kinds, clocks.
 //! - `futex`, `mutex`, `condition`, `rwlock`, `semaphore`, `once`: the hooks; `c11` has those of C's own names.
 //!
@@ -32,6 +32,7 @@
 //! What is built on locks keeps its state in thread-locals (`std::thread::park`, parking_lot). For
 //! greenlets that share those of their thread, the hooks of waits make the real call.
 
+mod acquire;
 mod bucket;
 pub(crate) mod c11;
 pub(crate) mod condition;

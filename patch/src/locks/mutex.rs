@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use libc::{CLOCK_REALTIME, EBUSY, ETIMEDOUT, c_int, clockid_t, pthread_mutex_t, timespec};
 
+use super::acquire::{How, acquire};
 use super::layout::{self, MutexKind};
-use super::limit::{Limit, Passed};
+use super::limit::Limit;
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate;
-use crate::green::wait::TICK;
 use crate::identity::on_hub;
 use crate::table::real;
 
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// As `pthread_mutex_lock(3)`.
 pub(crate) unsafe fn lock(function: &'static Function, mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's mutex.
-    unsafe { acquire(function, mutex, || Some(Limit::Never)).unwrap_or_else(|| real::pthread_mutex_lock(mutex)) }
+    unsafe { try_then_wait(function, mutex, || Some(Limit::Never)).unwrap_or_else(|| real::pthread_mutex_lock(mutex)) }
 }
 
 /// As `pthread_mutex_timedlock(3)`.
@@ -40,7 +40,7 @@ pub(crate) unsafe fn timedlock(
 ) -> c_int {
     // SAFETY: the caller's mutex and time.
     unsafe {
-        acquire(function, mutex, || Limit::at(CLOCK_REALTIME, until))
+        try_then_wait(function, mutex, || Limit::at(CLOCK_REALTIME, until))
             .unwrap_or_else(|| real::pthread_mutex_timedlock(mutex, until))
     }
 }
@@ -54,7 +54,7 @@ pub(crate) unsafe fn clocklock(
 ) -> c_int {
     // SAFETY: the caller's mutex and time.
     unsafe {
-        acquire(function, mutex, || Limit::at(clock, until))
+        try_then_wait(function, mutex, || Limit::at(clock, until))
             .unwrap_or_else(|| real::pthread_mutex_clocklock(mutex, clock, until))
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn is_wanted(mutex: *mut pthread_mutex_t) -> bool {
 
 /// Locks in a greenlet; `None` if that is to be left to libc: nothing has happened then.
 #[inline(always)]
-unsafe fn acquire(
+unsafe fn try_then_wait(
     function: &'static Function,
     mutex: *mut pthread_mutex_t,
     limit: impl FnOnce() -> Option<Limit>,
@@ -146,19 +146,6 @@ unsafe fn wait(inside: &gate::Inside, mutex: *mut pthread_mutex_t, limit: Limit)
     }
     // SAFETY: as above.
     let attempt = || Some(unsafe { attempt(mutex) }).filter(|result| *result != EBUSY);
-    for round in 0_u32.. {
-        // Less and less often, so that many who wait for long do not keep the processor busy.
-        let tick = TICK * (1 << (round / 8).min(4));
-        let deadline = match limit.next(Some(tick)) {
-            Ok(deadline) => deadline,
-            Err(Passed) => return ETIMEDOUT,
-        };
-        let waited = table::wait(inside, Place::of(Kind::Mutex, mutex), false, deadline, attempt);
-        // Who was woken, or whose time is up, tries again. Where that fails there is an owner, whose unlock
-        // wakes the next.
-        if let Some(result) = waited.found.or_else(attempt) {
-            return result;
-        }
-    }
-    unreachable!("years of ticks")
+    let how = How { limit, unseen: true, interruptible: false };
+    acquire(inside, Place::of(Kind::Mutex, mutex), how, attempt).unwrap_or_else(|error| error)
 }

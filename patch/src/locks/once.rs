@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{FUTEX_PRIVATE_FLAG, FUTEX_WAKE, SYS_futex, c_int, pthread_once_t};
 
+use super::acquire::{How, acquire};
+use super::limit::Limit;
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
-use crate::green::wait::TICK;
 use crate::table::real;
 
 /// What is to run once: C++ throws out of it.
@@ -80,7 +81,7 @@ unsafe fn once(function: &'static Function, control: *mut pthread_once_t, init: 
     if mark == 0 {
         return false;
     }
-    for round in 0_u32.. {
+    loop {
         let state = word.load(Ordering::Acquire);
         if state & DONE != 0 {
             return true;
@@ -95,11 +96,9 @@ unsafe fn once(function: &'static Function, control: *mut pthread_once_t, init: 
         let Some(inside) = super::enter(function) else { return false };
         let look = || (word.load(Ordering::SeqCst) & (IN_PROGRESS | DONE) != IN_PROGRESS).then_some(());
         // Who is done may be a thread whose call did not come to the hook.
-        let tick = TICK * (1 << (round / 8).min(4));
-        let deadline = std::time::Instant::now().checked_add(tick);
-        table::wait(&inside, Place::of(Kind::Once, control), false, deadline, look);
+        let how = How { limit: Limit::Never, unseen: true, interruptible: false };
+        let _ = acquire(&inside, Place::of(Kind::Once, control), how, look);
     }
-    unreachable!("years of ticks")
 }
 
 /// The function is running.

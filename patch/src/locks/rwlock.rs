@@ -5,11 +5,11 @@
 
 use libc::{CLOCK_REALTIME, EBUSY, ETIMEDOUT, c_int, clockid_t, pthread_rwlock_t, timespec};
 
+use super::acquire::{How, acquire};
 use super::layout;
-use super::limit::{Limit, Passed};
+use super::limit::Limit;
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
-use crate::green::wait::TICK;
 use crate::table::real;
 
 /// One of libc's functions on a lock.
@@ -102,7 +102,7 @@ unsafe fn read(
     limit: impl FnOnce() -> Option<Limit>,
 ) -> Option<c_int> {
     // SAFETY: the caller's lock.
-    unsafe { acquire(function, lock, limit, libc::pthread_rwlock_tryrdlock, real::pthread_rwlock_timedrdlock) }
+    unsafe { try_then_wait(function, lock, limit, libc::pthread_rwlock_tryrdlock, real::pthread_rwlock_timedrdlock) }
 }
 
 /// Locks for writing, in a greenlet.
@@ -113,12 +113,12 @@ unsafe fn write(
     limit: impl FnOnce() -> Option<Limit>,
 ) -> Option<c_int> {
     // SAFETY: the caller's lock.
-    unsafe { acquire(function, lock, limit, libc::pthread_rwlock_trywrlock, real::pthread_rwlock_timedwrlock) }
+    unsafe { try_then_wait(function, lock, limit, libc::pthread_rwlock_trywrlock, real::pthread_rwlock_timedwrlock) }
 }
 
 /// Locks in a greenlet; `None` if that is to be left to libc.
 #[inline(always)]
-unsafe fn acquire(
+unsafe fn try_then_wait(
     function: &'static Function,
     lock: *mut pthread_rwlock_t,
     limit: impl FnOnce() -> Option<Limit>,
@@ -151,17 +151,8 @@ unsafe fn wait(
         return Some(result);
     }
     // SAFETY: as above.
-    let unseen = unsafe { layout::may_become_free_unseen(lock) };
+    let how = How { limit, unseen: unsafe { layout::may_become_free_unseen(lock) }, interruptible: false };
     // SAFETY: as above.
     let attempt = || Some(unsafe { attempt(lock) }).filter(|result| *result != EBUSY);
-    loop {
-        let deadline = match limit.next(unseen.then_some(TICK)) {
-            Ok(deadline) => deadline,
-            Err(Passed) => return Some(ETIMEDOUT),
-        };
-        let waited = table::wait(&inside, Place::of(Kind::RwLock, lock), false, deadline, attempt);
-        if let Some(result) = waited.found.or_else(attempt) {
-            return Some(result);
-        }
-    }
+    Some(acquire(&inside, Place::of(Kind::RwLock, lock), how, attempt).unwrap_or_else(|error| error))
 }

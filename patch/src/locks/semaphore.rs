@@ -1,14 +1,13 @@
 //! `sem_wait` and its like. The one wait for a lock that a kill or a timeout ends: it can say so.
 
-use libc::{CLOCK_REALTIME, EAGAIN, ECANCELED, ETIMEDOUT, c_int, clockid_t, sem_t, timespec};
-use sward_runtime::lowlevel::hooks::Ended;
+use libc::{CLOCK_REALTIME, EAGAIN, c_int, clockid_t, sem_t, timespec};
 
+use super::acquire::{How, acquire};
 use super::layout;
-use super::limit::{Limit, Passed};
+use super::limit::Limit;
 use super::table::{self, Kind, Place, Waker};
 use crate::function::Function;
 use crate::gate::{errno, fail};
-use crate::green::wait::TICK;
 use crate::table::real;
 
 /// As `sem_wait(3)`.
@@ -71,21 +70,8 @@ unsafe fn wait_until(
 unsafe fn park(function: &'static Function, semaphore: *mut sem_t, limit: Limit) -> Option<c_int> {
     let inside = super::enter(function)?;
     // SAFETY: the caller's semaphore.
-    let is_shared = unsafe { layout::is_shared_semaphore(semaphore) };
+    let how = How { limit, unseen: unsafe { layout::is_shared_semaphore(semaphore) }, interruptible: true };
     // SAFETY: as above.
     let attempt = || Some(unsafe { libc::sem_trywait(semaphore) }).filter(|result| *result == 0);
-    loop {
-        let deadline = match limit.next(is_shared.then_some(TICK)) {
-            Ok(deadline) => deadline,
-            Err(Passed) => return Some(fail(ETIMEDOUT)),
-        };
-        let waited = table::wait(&inside, Place::of(Kind::Semaphore, semaphore), true, deadline, attempt);
-        if let Some(result) = waited.found.or_else(attempt) {
-            return Some(result);
-        }
-        // Whoever was posted for found nothing: others were faster, and the next post wakes again.
-        if waited.ended == Ended::Interrupted {
-            return Some(fail(ECANCELED));
-        }
-    }
+    Some(acquire(&inside, Place::of(Kind::Semaphore, semaphore), how, attempt).unwrap_or_else(fail))
 }
