@@ -29,6 +29,22 @@ fn output_collects_both_pipes_however_much_comes() {
 }
 
 #[test]
+fn no_handler_for_sigchld_is_installed() {
+    watched(|| {
+        let mut child = sh("exit 3").spawn()?;
+        assert_eq!(child.wait_timeout(Duration::from_secs(20))?.and_then(|status| status.code()), Some(3));
+        assert_eq!(sh("echo hi").output()?.stdout, b"hi\n");
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        for kind in ["SigCgt", "SigIgn", "SigBlk"] {
+            let mask = status.lines().find_map(|line| line.strip_prefix(&format!("{kind}:\t"))).expect(kind);
+            let mask = u64::from_str_radix(mask, 16).unwrap();
+            assert_eq!(mask & 1 << (sward::signal::SIGCHLD - 1), 0, "{kind} is {mask:x}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn children_run_at_the_same_time() {
     watched(|| {
         let start = Instant::now();

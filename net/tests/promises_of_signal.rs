@@ -25,6 +25,13 @@ fn signals_are_waited_for() {
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap()?, SIGUSR2);
         }
+        // A wait that nothing else in this process could end is no deadlock.
+        let raised_later = std::thread::spawn(|| {
+            std::thread::sleep(ms(20));
+            raise(Signal::USR1)
+        });
+        assert_eq!(signal::wait(&[SIGUSR1])?, SIGUSR1);
+        raised_later.join().unwrap()?;
         // While nobody waits it is kept; several count as one.
         raise(Signal::USR1)?;
         raise(Signal::USR1)?;

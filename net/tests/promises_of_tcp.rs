@@ -151,20 +151,18 @@ fn a_timeout_is_timed_out_and_in_time() {
 fn write_all_to_a_peer_that_does_not_read_ends_in_100_to_210_ms() {
     watched(|| {
         let block = vec![0; 500 << 20];
-        // On a busy machine one attempt may be late for reasons that are not ours; never too early.
+        // On a busy machine an attempt may be late for reasons that are not ours; never too early.
         let mut took = Vec::new();
-        for _ in 0..10 {
+        let in_time = |took: &[Duration]| took.iter().filter(|took| **took <= ms(210)).count();
+        while in_time(&took) < 3 && took.len() < 10 {
             let (mut a, _b) = tcp_pair()?;
             a.set_write_timeout(Some(ms(100)))?;
             let start = Instant::now();
             assert_eq!(a.write_all(&block).unwrap_err().kind(), ErrorKind::TimedOut);
             took.push(start.elapsed());
             assert!(took.last() >= Some(&ms(100)), "{took:?}");
-            if took.last() <= Some(&ms(210)) {
-                return Ok(());
-            }
         }
-        assert!(std::env::var_os("SWARD_SLOW").is_some(), "{took:?}");
+        assert!(in_time(&took) >= 3 || std::env::var_os("SWARD_SLOW").is_some(), "{took:?}");
         Ok(())
     });
 }
