@@ -117,6 +117,34 @@ fn a_panic_closes_one_connection() {
     });
 }
 
+/// Set in the process in which a handler panics.
+const PANICS: &str = "SWARD_TEST_PANICS";
+
+#[test]
+fn a_panic_names_the_peer() {
+    watched(|| {
+        if std::env::var_os(PANICS).is_some() {
+            let server = Server::bind("127.0.0.1:0")?;
+            let (addr, handle) = (server.local_addr()?, server.handle());
+            spawn(move || server.serve(|_, _| panic!("a panic that is part of the test")));
+            let mut client = TcpStream::connect(addr)?;
+            assert_eq!(client.read(&mut [0])?, 0);
+            println!("\nthe peer was {}", client.local_addr()?);
+            handle.stop();
+            return Ok(());
+        }
+        let mut child = std::process::Command::new(std::env::current_exe()?);
+        child.args(["a_panic_names_the_peer", "--exact", "--nocapture"]).env(PANICS, "1");
+        let output = child.output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        let peer = out.lines().find_map(|line| line.strip_prefix("the peer was ")).expect("it says so");
+        let named = err.lines().filter(|line| line.contains(&format!("connection from {peer}"))).count();
+        assert_eq!(named, 1, "{err}");
+        Ok(())
+    });
+}
+
 #[test]
 fn stop_waits_for_handlers_and_stop_timeout_kills_them() {
     watched(|| {

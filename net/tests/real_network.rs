@@ -4,6 +4,8 @@
 //! Without the test harness, which would print "ok" for what could not be done here: each line says what was done by
 //! what, or why not. `promises_under_trouble.rs` has the same troubles made by a proxy, everywhere.
 
+#[path = "support/dns.rs"]
+mod dns;
 #[path = "support/echo.rs"]
 mod echo;
 mod support;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use echo::{Echo, LONG, talk, text};
 use socket2::{SockRef, TcpKeepalive};
 use support::{Watchdog, ms, tcp_pair};
-use sward::net::{TcpListener, TcpStream};
+use sward::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use sward::{join_all, scope, sleep, spawn};
 
 /// Set in the process that is in the namespace.
@@ -49,13 +51,13 @@ fn main() {
     assert!(status.success(), "in the namespace: {status}");
 }
 
-/// Runs a program in a network namespace of its own.
+/// Runs a program in a network namespace of its own, and one of mounts, for the resolver's configuration.
 fn unshare() -> Command {
     let mut unshare = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);
     }
-    unshare.arg("--net");
+    unshare.args(["--net", "--mount"]);
     unshare
 }
 
@@ -71,6 +73,13 @@ fn inside() {
         everything_arrives(10, 30_000)
     });
     let _ = tc("qdisc del dev lo root");
+    // Each packet takes its time: 4 ms for 1000 bytes, whoever waits behind it.
+    let _ = run(Command::new("ip").args(["link", "set", "lo", "mtu", "1500"]));
+    report("delay", "tc tbf", tc("qdisc replace dev lo root tbf rate 2mbit burst 1600 latency 10s"), || {
+        round_trips(4, 10, ms(8))
+    });
+    let _ = tc("qdisc del dev lo root");
+    report("a name server that does not answer", "mount", mount_resolver(), look_ups);
     // Of packets that come in; the rule at the end, if there is one, makes the trouble.
     let table =
         nft("add table inet t").and_then(|()| nft("add chain inet t in { type filter hook input priority 0; }"));
@@ -130,6 +139,65 @@ fn everything_arrives(clients: usize, len: usize) -> io::Result<()> {
         client.unwrap();
     }
     assert_eq!(server.counts.each_ref().map(|count| count.get()), [clients * len; 2]);
+    Ok(())
+}
+
+/// Clients that wait for each answer, which takes at least so long.
+fn round_trips(clients: usize, rounds: u32, at_least: Duration) -> io::Result<()> {
+    let alive = Rc::new(());
+    let server = Echo::new(LONG, &alive)?;
+    let addr = server.addr;
+    let clients_run = (0..clients).map(|seed| {
+        spawn(move || -> io::Result<()> {
+            let mut stream = TcpStream::connect(addr)?;
+            let (sent, mut received) = (text(seed, 1000), vec![0; 1000]);
+            stream.write_all(&sent)?; // the first one may find a link that has rested
+            stream.read_exact(&mut received)?;
+            let start = Instant::now();
+            for _ in 0..rounds {
+                stream.write_all(&sent)?;
+                stream.read_exact(&mut received)?;
+                assert!(sent == received);
+            }
+            assert!(start.elapsed() >= at_least * rounds, "{rounds} round trips in {:?}", start.elapsed());
+            Ok(())
+        })
+    });
+    join_all(clients_run).into_iter().try_for_each(Result::unwrap)
+}
+
+/// Where names are looked up: at a name server of this process's own.
+fn mount_resolver() -> Result<(), String> {
+    let file = std::env::temp_dir().join(format!("sward-resolv-{}", std::process::id()));
+    std::fs::write(&file, "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n").map_err(|error| error.to_string())?;
+    let mounted = run(Command::new("mount").arg("--bind").arg(&file).arg("/etc/resolv.conf"));
+    let _ = std::fs::remove_file(file);
+    mounted
+}
+
+/// While a name server is silent only those wait who asked it, and no longer than they wanted.
+fn look_ups() -> io::Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:53")?;
+    let look_up = |name: &str| (name, 80).to_socket_addrs().map(|addrs| addrs.collect::<Vec<_>>());
+    // As many as the pool has threads.
+    let waiting: Vec<_> = (0..16)
+        .map(|i| spawn(move || sward::timeout(ms(300), || look_up(&format!("silent-{i}.sward.test")))))
+        .collect();
+    let start = Instant::now();
+    assert!(sward::timeout(ms(100), || look_up("silent.sward.test")).is_err());
+    assert_eq!(TcpStream::connect(socket.local_addr()?).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(sward::offload(|| 1), 1); // has threads of its own
+    // The resolver itself would have waited for 5 s.
+    assert!(start.elapsed() >= ms(100) && start.elapsed() < ms(4000), "{:?}", start.elapsed());
+    for waiting in waiting {
+        assert!(waiting.join().unwrap().is_err());
+    }
+    socket.set_read_timeout(Some(ms(1000)))?;
+    socket.recv_from(&mut [0; 1500])?; // it was asked
+    socket.set_read_timeout(None)?;
+    let server = spawn(move || dns::answer_all(&socket));
+    assert_eq!(look_up("four.sward.test")?, [([10, 0, 0, 4], 80).into()]);
+    server.kill();
     Ok(())
 }
 

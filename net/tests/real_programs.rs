@@ -1,6 +1,8 @@
 //! Promises that only programs which nobody here wrote can check: curl, wrk, nc, socat, openssl and dig do real
 //! work against our sockets, on the same hub. Behind the feature `real`, since they must be installed.
 
+#[path = "support/dns.rs"]
+mod dns;
 mod support;
 
 use std::cell::Cell;
@@ -254,34 +256,12 @@ fn openssl_as_a_server_is_trusted_by_our_client() {
     });
 }
 
-/// The answer to a DNS query: every name has the address 10.0.0.(length of its first label).
-fn dns_answer(query: &[u8]) -> Option<Vec<u8>> {
-    let mut end = 12;
-    while *query.get(end)? != 0 {
-        end += 1 + usize::from(query[end]);
-    }
-    let question = query.get(12..end + 5)?;
-    let mut answer = query[..2].to_vec();
-    answer.extend([0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]); // a final answer to one question
-    answer.extend(question);
-    answer.extend([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, query[12]]); // that name, A, IN, 60 s
-    Some(answer)
-}
-
 #[test]
 fn dig_understands_a_responder_of_ours() {
     watched(|| {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         let port = socket.local_addr()?.port().to_string();
-        let responder = spawn(move || -> io::Result<()> {
-            let mut buf = [0; 1500];
-            loop {
-                let (n, peer) = socket.recv_from(&mut buf)?;
-                if let Some(answer) = dns_answer(&buf[..n]) {
-                    socket.send_to(&answer, peer)?;
-                }
-            }
-        });
+        let responder = spawn(move || dns::answer_all(&socket));
         scope(|s| {
             for i in 1..=10 {
                 let port = &port;
