@@ -7,7 +7,7 @@ mod support;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -273,5 +273,37 @@ fn nobody_is_overtaken_for_ever_by_a_greenlet_that_parks_only_while_it_holds_the
 
         let all = [of_std, of_std_rw, of_libc, of_libc_rw];
         assert!(all.into_iter().all(|rounds| rounds <= 20), "{all:?}");
+    });
+}
+
+#[test]
+fn a_wait_for_no_time_lets_the_others_run() {
+    patched_with_locks("a_wait_for_no_time_lets_the_others_run", || {
+        // SAFETY: all zeros is the beginning of time, and a semaphore of 0.
+        let (passed, semaphore) = unsafe { (std::mem::zeroed(), Shared::<libc::sem_t>::zeroed()) };
+        let mutex = Shared::with_kind(libc::PTHREAD_MUTEX_NORMAL);
+        let (held, condition) = (Mutex::new(()), Condvar::new());
+        let waits: [Box<dyn Fn()>; 3] = [
+            // SAFETY: a live semaphore or mutex, and a time.
+            Box::new(move || unsafe { assert_eq!(libc::sem_timedwait(semaphore.get(), &passed), -1) }),
+            // SAFETY: as above.
+            Box::new(move || unsafe {
+                libc::pthread_mutex_trylock(mutex.mutex());
+                assert_eq!(libc::pthread_mutex_timedlock(mutex.mutex(), &passed), libc::ETIMEDOUT);
+            }),
+            Box::new(move || drop(condition.wait_timeout(held.lock().unwrap(), Duration::ZERO))),
+        ];
+        for wait in waits {
+            let done = Rc::new(Cell::new(false));
+            let told = done.clone();
+            let polls = sward::spawn(move || {
+                while !done.get() {
+                    wait();
+                }
+            });
+            let other = sward::spawn(move || told.set(true));
+            polls.join().unwrap();
+            other.join().unwrap();
+        }
     });
 }

@@ -32,6 +32,11 @@ pub(super) fn acquire<T>(
     loop {
         let deadline = match how.limit.next(how.unseen.then(|| tick(round))) {
             Ok(deadline) => deadline,
+            Err(Passed) if round == 0 => {
+                // Who asks again and again without waiting would otherwise never let the owner run.
+                inside.yield_now();
+                return attempt().ok_or(ETIMEDOUT);
+            }
             Err(Passed) => return Err(ETIMEDOUT),
         };
         let waited = table::wait(inside, place, how.interruptible, deadline, &attempt);

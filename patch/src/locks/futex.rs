@@ -237,11 +237,19 @@ impl Call {
             return fail(EAGAIN);
         }
         let is_shared = self.operation as c_int & FUTEX_PRIVATE_FLAG == 0;
+        let mut has_parked = false;
         loop {
             let deadline = match limit.next(is_shared.then_some(TICK)) {
                 Ok(deadline) => deadline,
-                Err(Passed) => return fail(ETIMEDOUT),
+                Err(Passed) => {
+                    // Who waits again and again for no time would otherwise never let the others run.
+                    if !has_parked {
+                        inside.yield_now();
+                    }
+                    return fail(ETIMEDOUT);
+                }
             };
+            has_parked = true;
             let waited = table::wait(&inside, place, false, deadline, changed);
             if waited.woken {
                 return 0;
