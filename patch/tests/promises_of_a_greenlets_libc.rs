@@ -4,9 +4,11 @@
 mod support;
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 
-use support::patched;
+use support::{ms, patched, takes};
 use sward::{spawn, yield_now};
 
 #[test]
@@ -185,5 +187,31 @@ fn a_greenlet_begins_with_the_processs_locale() {
         // SAFETY: as above.
         unsafe { libc::setlocale(libc::LC_CTYPE, c"C".as_ptr()) };
         assert_eq!(seen, expected);
+    });
+}
+
+#[test]
+fn a_timeout_that_begins_in_an_unwinding_stops_nothing() {
+    patched("a_timeout_that_begins_in_an_unwinding_stops_nothing", || {
+        struct Limits(Rc<Cell<Option<Result<(), sward::Elapsed>>>>);
+        impl Drop for Limits {
+            fn drop(&mut self) {
+                let never = sward::sync::Event::new();
+                takes(ms(60), ms(5000), || {
+                    assert!(!never.wait_timeout(ms(20)), "a limit of the call's own holds");
+                    self.0.set(Some(sward::timeout(ms(5), || sward::sleep(ms(40)))));
+                });
+            }
+        }
+        let result = Rc::new(Cell::new(None));
+        let limits = Limits(result.clone());
+        let killed = sward::spawn(move || {
+            let _limits = limits;
+            sward::sleep(Duration::from_secs(60));
+        });
+        sward::yield_now();
+        killed.kill();
+        assert!(killed.join().unwrap_err().is_killed());
+        assert_eq!(result.get(), Some(Ok(())));
     });
 }

@@ -163,6 +163,10 @@ impl Interrupts {
 /// none. `f` is not stopped where it does not block, and if it returns normally after its limit has
 /// passed, the result is `Ok`. The shape is gevent's `Timeout`, as a function.
 ///
+/// In a destructor that runs while its greenlet unwinds nothing is stopped, and the result is always `Ok`: an unwinding
+/// that would leave another destructor on its way ends the process, and whether there is one cannot be told. Calls with
+/// a limit of their own (`wait_timeout`) keep it there too.
+///
 /// # Panics
 ///
 /// Passes on a panic of `f`. In a program built with `panic = "abort"` an expiry aborts with a
