@@ -22,8 +22,9 @@ impl Server<TcpListener> {
     /// another service manager has passed to this process (`LISTEN_FDS`, sd_listen_fds(3)). `None` if it
     /// has passed fewer, or this one is taken already.
     ///
-    /// With [`threads`](Server::threads) the socket must have been opened with `SO_REUSEPORT`. Call it
-    /// early in `main`, while there is one thread: the environment is read and changed.
+    /// With [`threads`](Server::threads) the process must belong to the user who has opened the socket:
+    /// the kernel lets nobody else share the port. Call it early in `main`, while there is one thread:
+    /// the environment is read and changed.
     ///
     /// # Errors
     ///

@@ -45,7 +45,7 @@ fn a_server_without_descriptors_waits_and_goes_on_and_does_not_spin() {
         let (start, cpu) = (Instant::now(), cpu_time());
         assert_eq!(refused.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         let spent = cpu_time() - cpu;
-        assert!(spent < ms(75), "{spent:?} of processor in {:?}: it spins", start.elapsed());
+        assert!(spent < ms(40), "{spent:?} of processor in {:?}: it spins", start.elapsed());
         // A server that backs off can be stopped.
         let start = Instant::now();
         stop.stop();

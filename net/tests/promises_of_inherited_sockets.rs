@@ -59,7 +59,8 @@ fn child() -> io::Result<()> {
     assert!(Server::inherited(2)?.is_none(), "not passed");
     let unix = Server::inherited_unix(1)?.expect("a Unix socket");
     let (tcp_handle, unix_handle) = (tcp.handle(), unix.handle());
-    let serving = spawn(move || tcp.serve(|stream, _peer| io::copy(&mut &stream, &mut &stream)));
+    // The other hub's listener shares the port with one that was opened without `SO_REUSEPORT`.
+    let serving = spawn(move || tcp.threads(2).serve(|stream, _peer| io::copy(&mut &stream, &mut &stream)));
     unix.serve(move |stream, _peer| {
         io::copy(&mut &stream, &mut &stream).unwrap();
         unix_handle.stop_timeout(ms(1000));

@@ -122,6 +122,26 @@ fn a_connect_waits_for_room_in_the_backlog() {
 }
 
 #[test]
+fn three_hundred_connect_before_anybody_accepts() {
+    watched(|| {
+        let path = TempPath::new("burst");
+        let listener = UnixListener::bind(&path.0)?;
+        let clients: Vec<_> = (0..300)
+            .map(|_| {
+                let path = path.0.clone();
+                spawn(move || UnixStream::connect(path))
+            })
+            .collect();
+        // With std's backlog of 128 the rest would wait for somebody to accept.
+        for client in clients {
+            client.join().unwrap()?;
+        }
+        drop(listener);
+        Ok(())
+    });
+}
+
+#[test]
 fn errors_are_std_s() {
     watched(|| {
         assert_eq!(UnixStream::connect("/nowhere/at/all").unwrap_err().kind(), ErrorKind::NotFound);

@@ -124,12 +124,14 @@ fn assert_flat(after: &[InUse; ROUNDS]) {
     let (heap, pages) = (highest(|it| it.heap), highest(|it| it.pages));
     let grows = later.windows(2).all(|rounds| rounds[0].heap < rounds[1].heap);
     assert!(!grows, "the heap grows in every round");
+    let is_slow = std::env::var_os("SWARD_SLOW").is_some();
     for now in later {
         assert_eq!(now.descriptors, first[0].descriptors);
         // A higher wave may double a table of the hub's, now and then; a leak is there in every round.
         assert!(now.heap <= heap + heap / 8, "{} bytes on the heap, {heap} at first", now.heap);
-        // Each of the 1024 stacks that the pool keeps whole may yet be used one page deeper.
-        assert!(now.pages <= pages + pages / 8 + 1024, "{} pages, {pages} at first", now.pages);
+        // Each of the 1024 stacks that the pool keeps whole may yet be used one page deeper. valgrind and sanitizers
+        // keep freed memory for a while.
+        assert!(is_slow || now.pages <= pages + pages / 8 + 1024, "{} pages, {pages} at first", now.pages);
     }
 }
 
