@@ -139,8 +139,12 @@ impl Call {
 
     /// Whom it is for.
     fn place(&self) -> Place {
+        /// "Locked, and others wait": what `std::sync::Mutex`, and mutexes on futexes in general, wait with. Who waits for
+        /// an event waits with a number that changes with each.
+        const CONTENDED: u32 = 2;
         let masked = matches!(self.operation(), FUTEX_WAIT_BITSET | FUTEX_WAKE_BITSET);
-        Place { kind: Kind::Futex, address: self.word, bits: if masked { self.value3 as u32 } else { u32::MAX } }
+        let bits = if masked { self.value3 as u32 } else { u32::MAX };
+        Place { kind: Kind::Futex, address: self.word, bits, is_lock: self.value as u32 == CONTENDED }
     }
 
     /// How many to wake: the kernel takes a number that is not positive for 1.

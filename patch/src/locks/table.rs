@@ -60,9 +60,9 @@
 //! A wake hands nothing over: whoever comes first takes the lock. A greenlet that takes it again right after its
 //! unlock, and parks only while it holds it, would always be first, and the greenlet that it wakes would find the lock
 //! taken, for ever: greenlets are not preempted. So each [`OVERTAKEN`]th time in a row that a greenlet is woken from one
-//! address, the greenlet of its thread that wakes it lets it run at once. (Waits for events are counted as well, as a futex
-//! does not tell what it is for. There it costs a switch, once in so many.) Who wakes like a signal handler does not
-//! switch, so a semaphore has no such bound.
+//! lock, the greenlet of its thread that unlocks it lets it run at once. Only locks: who sends or notifies does not
+//! expect that others run before the call returns; who locks does. And not semaphores, since a post may be a signal
+//! handler's.
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -79,7 +79,7 @@ use crate::gate;
 /// How many buckets there are.
 const BUCKETS: usize = 256;
 
-/// How often a greenlet is woken from waits at one address until its waker lets it run at once.
+/// How often a greenlet is woken from waits for one lock until its waker lets it run at once.
 const OVERTAKEN: u32 = 16;
 
 thread_local! {
@@ -140,13 +140,16 @@ pub(super) struct Place {
     pub(super) address: usize,
     /// A wake must have one of these bits: `FUTEX_WAIT_BITSET`.
     pub(super) bits: u32,
+    /// Whether who is woken has to be the first to take it.
+    pub(super) is_lock: bool,
 }
 
 impl Place {
     /// For all wakes of the object at an address.
     #[inline(always)]
     pub(super) fn of<T>(kind: Kind, object: *const T) -> Place {
-        Place { kind, address: object.addr(), bits: u32::MAX }
+        let is_lock = matches!(kind, Kind::Mutex | Kind::RwLock);
+        Place { kind, address: object.addr(), bits: u32::MAX, is_lock }
     }
 
     /// Its bucket.
@@ -394,7 +397,7 @@ impl Waiter {
 
     /// Whether it is to run as soon as it is woken.
     fn is_overtaken(&self) -> bool {
-        self.times_woken % OVERTAKEN == OVERTAKEN - 1
+        self.place.is_lock && self.times_woken % OVERTAKEN == OVERTAKEN - 1
     }
 
     /// Makes its greenlet ready; false if its hub has ended. Unlinked, with the bucket locked.
