@@ -13,6 +13,7 @@ mod proxy;
 mod support;
 
 use std::alloc::System;
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 /// Where the proxy that resets does so.
 const RESET_AFTER: usize = 200;
 
+/// Where the proxy that goes silent does so.
+const SILENT_AFTER: usize = 10;
+
 /// Rounds, with a pause after each.
 const ROUNDS: usize = 6;
 
@@ -46,6 +50,28 @@ struct Places {
     impatient: SocketAddr,
     /// The way to that one which goes silent.
     silent: SocketAddr,
+    /// What was sent.
+    sent: Sent,
+}
+
+/// Bytes that clients have sent, by what became of them.
+#[derive(Default)]
+struct Sent {
+    /// Came back whole, by each of the ways that lose nothing.
+    whole: [Cell<usize>; 3],
+    /// Were passed before the reset.
+    until_reset: Cell<usize>,
+    /// Came back from the server without patience.
+    stalled: Cell<usize>,
+    /// Were passed before the silence.
+    until_silence: Cell<usize>,
+    /// Sent, and then the connection was reset by the client: nobody knows how many were read.
+    abandoned: Cell<usize>,
+}
+
+/// Adds to a count.
+fn add(count: &Cell<usize>, n: usize) {
+    count.set(count.get() + n);
 }
 
 impl Places {
@@ -53,12 +79,20 @@ impl Places {
     fn visit(&self, seed: usize) -> io::Result<()> {
         let sent = text(seed, 50 + seed % 1500);
         match seed % 7 {
-            // Comes, talks and goes.
-            way @ 0..2 => assert!(talk(self.whole[way], &sent)? == sent),
-            // The same, one byte at a time: few, since each costs six system calls between here, there and back.
-            2 => assert!(talk(self.whole[2], &sent[..50])? == sent[..50]),
+            // Comes, talks and goes. One byte at a time: few, since each costs six system calls between here, there and
+            // back.
+            way @ 0..3 => {
+                let sent = if way == 2 { &sent[..50] } else { &sent };
+                assert!(talk(self.whole[way], sent)? == sent);
+                add(&self.sent.whole[way], sent.len());
+            }
             // Is reset, unless it ends before.
-            3 => assert_eq!(talk(self.resets, &sent).is_err(), sent.len() >= RESET_AFTER),
+            3 => {
+                let received = talk(self.resets, &sent);
+                assert_eq!(received.is_err(), sent.len() >= RESET_AFTER);
+                assert!(received.is_ok_and(|received| received == sent) || sent.len() >= RESET_AFTER);
+                add(&self.sent.until_reset, sent.len().min(RESET_AFTER));
+            }
             // Stalls, until the server has had enough.
             4 => {
                 let mut stream = TcpStream::connect(self.impatient)?;
@@ -66,19 +100,24 @@ impl Places {
                 let mut received = Vec::new();
                 stream.read_to_end(&mut received)?;
                 assert!(received == sent);
+                add(&self.sent.stalled, sent.len());
             }
             // Times out.
             5 => {
                 let mut stream = TcpStream::connect(self.silent)?;
                 stream.set_read_timeout(Some(ms(30)))?;
                 stream.write_all(&sent)?;
-                assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_err().kind(), ErrorKind::TimedOut);
+                let mut received = Vec::new();
+                assert_eq!(stream.read_to_end(&mut received).unwrap_err().kind(), ErrorKind::TimedOut);
+                assert!(sent[..SILENT_AFTER].starts_with(&received));
+                add(&self.sent.until_silence, SILENT_AFTER);
             }
             // Goes with a reset, in the middle.
             _ => {
                 let mut stream = TcpStream::connect(self.whole[0])?;
                 stream.write_all(&sent)?;
                 SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                add(&self.sent.abandoned, sent.len());
             }
         }
         Ok(())
@@ -149,12 +188,13 @@ fn soak() {
     let delays = proxy(&patient, Trouble::Delay(ms(5)));
     let trickles = proxy(&patient, Trouble::OneByte);
     let resets = proxy(&patient, Trouble::Reset(RESET_AFTER));
-    let silent = proxy(&impatient, Trouble::HalfOpen(10));
+    let silent = proxy(&impatient, Trouble::HalfOpen(SILENT_AFTER));
     let places = Rc::new(Places {
         whole: [patient.addr, delays.addr, trickles.addr],
         resets: resets.addr,
         impatient: impatient.addr,
         silent: silent.addr,
+        sent: Sent::default(),
     });
     let idle = Rc::strong_count(&alive);
     let round = |length: Duration| {
@@ -190,9 +230,26 @@ fn soak() {
         InUse::now(visits)
     });
     assert_flat(&after);
-    // Where nobody resets, what went in came out.
-    for [there, back] in [&delays.passed, &trickles.passed, &impatient.counts] {
-        assert_eq!(there.get(), back.get());
-    }
+    let Sent { whole, until_reset, stalled, until_silence, abandoned } = &places.sent;
+    let [direct, delayed, trickled] = whole.each_ref().map(Cell::get);
+    // What went in came out.
+    assert_eq!(counts(&delays.passed), [delayed; 2]);
+    assert_eq!(counts(&trickles.passed), [trickled; 2]);
+    assert_eq!(counts(&impatient.counts), [stalled.get() + until_silence.get(); 2]);
+    // What was cut off went in to the byte, and some of it came out.
+    let [there, back] = counts(&resets.passed);
+    assert!(there == until_reset.get() && back <= there, "{there} of {} there, {back} back", until_reset.get());
+    let [there, back] = counts(&silent.passed);
+    assert!(there == until_silence.get() && back <= there, "{there} of {} there, {back} back", until_silence.get());
+    // Of what is reset the server may read everything or nothing.
+    let [taken, answered] = counts(&patient.counts);
+    let (least, most) = (direct + delayed + trickled, until_reset.get() + abandoned.get());
+    assert!((least..=least + most).contains(&taken) && answered <= taken, "{taken} taken, {answered} answered");
+    println!("{taken} bytes, of which {least} could not be reset");
     assert_eq!(patient.ends.timed_out.get(), 0);
+}
+
+/// Bytes there and back.
+fn counts(counts: &[Rc<Cell<usize>>; 2]) -> [usize; 2] {
+    counts.each_ref().map(|count| count.get())
 }
