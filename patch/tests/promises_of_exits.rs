@@ -8,7 +8,7 @@ use std::process::exit;
 use std::thread;
 
 use own_process::in_own_process;
-use support::{ms, patched_with_locks};
+use support::{ms, patched, patched_with_locks};
 
 /// The status of the one who came first.
 const FIRST: i32 = 7;
@@ -78,7 +78,7 @@ fn c_may_exit_too() {
 
 #[test]
 fn a_greenlet_that_pauses_lets_the_others_run() {
-    patched_with_locks("a_greenlet_that_pauses_lets_the_others_run", || {
+    patched("a_greenlet_that_pauses_lets_the_others_run", || {
         // SAFETY: takes nothing.
         let paused = sward::spawn(|| (unsafe { libc::pause() }, std::io::Error::last_os_error().raw_os_error()));
         sward::sleep(ms(10));
