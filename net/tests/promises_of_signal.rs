@@ -6,13 +6,13 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use rustix::process::{Signal, getpid, kill_process};
 use support::{ms, watched};
 use sward::signal::{self, SIGCHLD, SIGHUP, SIGKILL, SIGSEGV, SIGUSR1, SIGUSR2};
 use sward::{sleep, spawn, yield_now};
 
-fn raise(signal: Signal) -> io::Result<()> {
-    Ok(kill_process(getpid(), signal)?)
+/// To this thread, which has handled it when this returns. One for the process any thread may handle, at any time.
+fn raise(signal: i32) -> io::Result<()> {
+    signal_hook::low_level::raise(signal)
 }
 
 #[test]
@@ -21,29 +21,29 @@ fn signals_are_waited_for() {
         // All who wait get it.
         let waiters = [(); 3].map(|()| spawn(|| signal::wait(&[SIGUSR1, SIGUSR2])));
         yield_now();
-        raise(Signal::USR2)?;
+        raise(SIGUSR2)?;
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap()?, SIGUSR2);
         }
         // A wait that nothing else in this process could end is no deadlock.
         let raised_later = std::thread::spawn(|| {
             std::thread::sleep(ms(20));
-            raise(Signal::USR1)
+            raise(SIGUSR1)
         });
         assert_eq!(signal::wait(&[SIGUSR1])?, SIGUSR1);
         raised_later.join().unwrap()?;
         // While nobody waits it is kept; several count as one.
-        raise(Signal::USR1)?;
-        raise(Signal::USR1)?;
-        raise(Signal::USR2)?;
+        raise(SIGUSR1)?;
+        raise(SIGUSR1)?;
+        raise(SIGUSR2)?;
         assert_eq!(signal::wait(&[SIGUSR1, SIGUSR2])?, SIGUSR1);
         assert_eq!(signal::wait(&[SIGUSR1, SIGUSR2])?, SIGUSR2);
         assert_eq!(signal::wait_timeout(&[SIGUSR1], ms(5)).unwrap_err().kind(), ErrorKind::TimedOut);
         // Two at once: the second is kept, also if the waiter is killed.
         let waiter = spawn(|| signal::wait(&[SIGUSR1, SIGUSR2]));
         yield_now();
-        raise(Signal::USR2)?;
-        raise(Signal::USR1)?;
+        raise(SIGUSR2)?;
+        raise(SIGUSR1)?;
         assert_eq!(waiter.join().unwrap()?, SIGUSR1);
         assert_eq!(signal::wait(&[SIGUSR2])?, SIGUSR2);
         let waiter = spawn(|| signal::wait(&[SIGUSR1]));
@@ -60,7 +60,7 @@ fn signals_are_waited_for() {
             }
         })?;
         for i in 1..=3 {
-            raise(Signal::HUP)?;
+            raise(SIGHUP)?;
             while count.get() < i {
                 sleep(ms(1));
             }
@@ -69,7 +69,7 @@ fn signals_are_waited_for() {
         // Another hub gets its own.
         let (other, mine) = (std::thread::spawn(|| signal::wait(&[SIGCHLD])), spawn(|| signal::wait(&[SIGCHLD])));
         sleep(ms(50));
-        raise(Signal::CHILD)?;
+        raise(SIGCHLD)?;
         assert_eq!((other.join().unwrap()?, mine.join().unwrap()?), (SIGCHLD, SIGCHLD));
         // Misuse.
         for bad in [&[][..], &[SIGKILL], &[SIGSEGV], &[12345]] {
