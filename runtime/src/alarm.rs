@@ -17,7 +17,7 @@ pub(crate) use timerfd::Alarm;
 mod timerfd {
     use std::io;
     use std::os::fd::{AsRawFd, OwnedFd};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use mio::unix::SourceFd;
     use mio::{Interest, Registry, Token};
@@ -27,12 +27,15 @@ mod timerfd {
 
     use super::SLACK;
 
+    /// Two times that are closer than this were computed from the same deadline.
+    const SAME: Duration = Duration::from_micros(2);
+
     /// A timer that the poller watches.
     pub(crate) struct Alarm {
         /// The timer. Edge-triggered, so it is set anew without ever being read.
         fd: OwnedFd,
-        /// Whether it may ring on its own account still.
-        armed: bool,
+        /// When it will ring on its own account; none if it has, or was switched off.
+        armed: Option<Instant>,
     }
 
     impl Alarm {
@@ -40,7 +43,7 @@ mod timerfd {
         pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Alarm> {
             let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
             registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
-            Ok(Alarm { fd, armed: false })
+            Ok(Alarm { fd, armed: None })
         }
 
         /// Sets the alarm for `limit` from now and returns the timeout to give to the poller.
@@ -50,20 +53,25 @@ mod timerfd {
                 Some(_) => return limit,
                 None => {
                     // A ring for a deadline that was cancelled would wake an idle hub once.
-                    if std::mem::take(&mut self.armed) {
+                    if self.armed.take().is_some() {
                         self.set(Duration::ZERO);
                     }
                     return None;
                 }
             };
-            self.armed = self.set(limit);
+            let Some(at) = Instant::now().checked_add(limit) else { return Some(limit) };
+            // A server's next limit is far away and the same at most turns: that needs no system call.
+            if self.armed.is_some_and(|armed| armed <= at + SAME && armed + SAME >= at) {
+                return None;
+            }
+            self.armed = self.set(limit).then_some(at);
             // Without a timer (the kernel refused) the poller's own timeout must do.
-            if self.armed { None } else { Some(limit) }
+            if self.armed.is_some() { None } else { Some(limit) }
         }
 
         /// It rang.
         pub(crate) fn rang(&mut self) {
-            self.armed = false;
+            self.armed = None;
         }
 
         /// Sets the timer; zero switches it off.

@@ -1,31 +1,22 @@
 //! What answers requests: a closure that blocks, or a tower service.
 
-use std::cell::Cell;
 use std::fmt::Display;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Buf;
 use http::{Request, Response};
 use tower_service::Service;
 
 use crate::body::Body;
+use crate::exchange::Exchange;
 use crate::reply::{BoxError, Reply};
-
-/// A request where it waits to be answered: large, so it is moved from there to the handler and nowhere else.
-pub(crate) struct Waiting<'a>(pub(crate) &'a Cell<Option<Request<Body>>>);
-
-impl Waiting<'_> {
-    /// The request.
-    #[inline(always)]
-    fn take(self) -> Request<Body> {
-        self.0.take().expect("a request is answered once")
-    }
-}
 
 /// An application, whatever it is made of. Runs in the request's greenlet and may block.
 pub(crate) trait App {
-    /// Answers the request; an error becomes a 500 and is logged.
-    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String>;
+    /// Answers the exchange's request; an error becomes a 500 and is logged.
+    fn answer(&self, exchange: &Exchange);
 }
 
 /// What a handler may return: a `Response` of anything that converts into a [`Reply`], or a `Result` of that
@@ -96,8 +87,8 @@ where
     F: Fn(Request<Body>) -> A,
     A: IntoAnswer,
 {
-    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String> {
-        self.0(request.take()).into_answer()
+    fn answer(&self, exchange: &Exchange) {
+        exchange.answer(self.0(exchange.take_request()).into_answer());
     }
 }
 
@@ -112,13 +103,26 @@ where
     B::Data: Buf,
     B::Error: Into<BoxError>,
 {
-    fn answer(&self, request: Waiting<'_>) -> Result<Response<Reply>, String> {
-        let request = request.take();
+    fn answer(&self, exchange: &Exchange) {
         let mut service = self.0.clone();
-        let response = sward_runtime::block_on(async move {
-            poll_fn(|context| service.poll_ready(context)).await?;
-            service.call(request).await
-        });
-        response.map(|response| response.map(Reply::from_body)).map_err(|error| error.into().to_string())
+        let answer = wait(poll_fn(|context| service.poll_ready(context)))
+            .and_then(|()| wait(service.call(exchange.take_request())))
+            .map_err(Into::into)
+            .and_then(|response| {
+                let (head, body) = response.into_parts();
+                Ok(Response::from_parts(head, Reply::begin_body(body)?))
+            });
+        exchange.answer(answer.map_err(|error: BoxError| error.to_string()));
+    }
+}
+
+/// Runs a future to its end. Most are ready at once, and need no waker; the others are polled again, with one. Blocks
+/// the greenlet.
+#[inline]
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => sward_runtime::block_on(future),
     }
 }

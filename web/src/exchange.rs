@@ -13,28 +13,32 @@
 //! is there when hyper asks for it, the answers of a pipeline become one write, and all of this happens on the stack
 //! and in the memory that the request before has warmed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use sward_runtime::Greenlet;
 use sward_runtime::lowlevel::spawn_now;
-use sward_runtime::{Greenlet, GreenletId};
 
 use crate::access_log;
-use crate::app::Waiting;
 use crate::body::{Body, Fate};
 use crate::reply::{BoxError, Reply};
 use crate::shared::{Place, Shared};
 use crate::upgrade;
+
+/// Exchanges that are kept for the next requests of a hub, at most.
+const SPARES: usize = 64;
 
 /// hyper's view of the application.
 pub(crate) struct Exchanges(pub(crate) Rc<Shared>);
@@ -80,8 +84,27 @@ fn has_its_host(request: &Request<Incoming>) -> bool {
     }
 }
 
-/// A request while it is being answered.
+/// A request while it is being answered. Used again when it has been: see `Spares`.
+#[derive(Default)]
 pub(crate) struct Exchange {
+    /// What the request is; none between two of them.
+    about: Option<About>,
+    /// Whether the handler took too long.
+    timed_out: Cell<bool>,
+    /// Whether the greenlet is done.
+    done: Cell<bool>,
+    /// The connection's, while it waits for the answer.
+    waker: Cell<Option<Waker>>,
+    /// The greenlet's place in the connection's list.
+    place: Cell<Option<Place>>,
+    /// The answer, until the connection takes it.
+    answer: RefCell<Option<Answered>>,
+    /// The request, until its greenlet takes it.
+    request: RefCell<Option<Request<Body>>>,
+}
+
+/// What is known of a request when it comes.
+pub(crate) struct About {
     /// The connection.
     shared: Rc<Shared>,
     /// The request's method.
@@ -94,49 +117,84 @@ pub(crate) struct Exchange {
     upgrades: bool,
     /// What went wrong with the request's body.
     fate: Option<Arc<Fate>>,
-    /// The request, until its greenlet takes it.
-    request: Cell<Option<Request<Body>>>,
-    /// The answer, until the connection takes it.
-    answer: Cell<Option<Result<Response<Reply>, String>>>,
-    /// Whether the handler took too long.
-    timed_out: Cell<bool>,
-    /// Whether the greenlet is done.
-    done: Cell<bool>,
-    /// The connection's, while it waits for the answer.
-    waker: Cell<Option<Waker>>,
-    /// The greenlet's place in the connection's list.
-    place: Cell<Option<Place>>,
 }
+
+impl Deref for Exchange {
+    type Target = About;
+
+    #[inline]
+    fn deref(&self) -> &About {
+        self.about.as_ref().expect("the exchange has begun")
+    }
+}
+
+/// Exchanges that have ended: they are large, and one is needed for each request.
+#[derive(Default)]
+pub(crate) struct Spares(RefCell<Vec<Rc<Exchange>>>);
+
+impl Spares {
+    /// One that nobody else has.
+    #[inline]
+    fn take(&self) -> Rc<Exchange> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps one, if it is not in use still.
+    fn give(mut exchange: Rc<Exchange>) {
+        let Some(ended) = Rc::get_mut(&mut exchange) else { return };
+        let site = ended.shared.site.clone();
+        ended.about = None;
+        *ended.request.get_mut() = None;
+        *ended.answer.get_mut() = None;
+        ended.timed_out.set(false);
+        ended.done.set(false);
+        ended.waker.set(None);
+        ended.place.set(None);
+        let mut spares = site.spares.0.borrow_mut();
+        if spares.len() < SPARES {
+            spares.push(exchange);
+        }
+    }
+}
+
+/// What a handler has answered, or why it has not.
+pub(crate) type Answered = Result<Response<Reply>, String>;
 
 impl Exchange {
     /// A request has come.
     fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
         shared.exchange_begins();
         let fate = Fate::of(request.body());
-        // Written where it stays: `Rc::new` would take the finished value and write it a second time.
-        let exchange = Rc::new_cyclic(|_| Exchange {
+        let mut exchange = shared.site.spares.take();
+        let new = Rc::get_mut(&mut exchange).expect("nobody else has a spare one");
+        new.about = Some(About {
             shared: shared.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
-            fate,
-            request: const { Cell::new(None) },
-            answer: const { Cell::new(None) },
-            timed_out: Cell::new(false),
-            done: Cell::new(false),
-            waker: const { Cell::new(None) },
-            place: Cell::new(None),
+            fate: fate.clone(),
         });
-        let body = |incoming| Body::new(incoming, exchange.fate.as_ref(), &shared.settings, shared.peer);
-        exchange.request.set(Some(request.map(body)));
+        let body = |incoming| Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
+        *new.request.get_mut() = Some(request.map(body));
         exchange
+    }
+
+    /// The request, for the handler.
+    #[inline(always)]
+    pub(crate) fn take_request(&self) -> Request<Body> {
+        self.request.borrow_mut().take().expect("a request is answered once")
+    }
+
+    /// The handler has answered.
+    #[inline(always)]
+    pub(crate) fn answer(&self, answer: Answered) {
+        *self.answer.borrow_mut() = Some(answer);
     }
 
     /// Runs the application.
     fn run(&self) {
-        let answer = self.shared.app.answer(Waiting(&self.request));
-        self.answer.set(Some(answer));
+        self.shared.app.answer(self);
     }
 
     /// Runs the application in a greenlet.
@@ -200,12 +258,13 @@ impl Exchange {
         response
     }
 
-    /// The handler's answer, if it is one.
-    fn check(&self, id: GreenletId, mut response: Response<Reply>) -> Response<Reply> {
+    /// Makes the handler's answer right, if it is one.
+    #[inline]
+    fn check(&self, response: &mut Response<Reply>) -> Result<(), StatusCode> {
         let status = response.status();
         let switches = status == StatusCode::SWITCHING_PROTOCOLS && self.version < Version::HTTP_2;
         if status.is_informational() && !switches {
-            return self.failed(&format_args!("greenlet {id}: the status {status} is no answer"));
+            return Err(status);
         }
         if let Some(said) = response.headers().get(http::header::CONTENT_LENGTH)
             && let Some(len) = response.body().size_hint().exact()
@@ -217,7 +276,27 @@ impl Exchange {
                 response.headers_mut().remove(http::header::CONTENT_LENGTH);
             }
         }
-        response
+        Ok(())
+    }
+
+    /// The answer to a request whose handler has left none.
+    #[cold]
+    fn make_up(&self, greenlet: Greenlet<()>) -> Response<Reply> {
+        // Killed before it began, it has left the request.
+        drop(self.request.borrow_mut().take());
+        let id = greenlet.id();
+        if self.timed_out.get() {
+            if self.fate.as_ref().is_some_and(|fate| fate.is_waiting()) {
+                return self.refuse(StatusCode::REQUEST_TIMEOUT);
+            }
+            self.log_failure(&format_args!("greenlet {id} took longer than the request timeout"));
+            return self.refuse(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        match greenlet.is_finished().then(|| greenlet.join()) {
+            Some(Err(error)) if error.is_killed() => self.refuse(StatusCode::SERVICE_UNAVAILABLE),
+            Some(Err(error)) => self.failed(&format_args!("greenlet {id}: {error}")),
+            _ => self.failed(&format_args!("greenlet {id} left no answer")),
+        }
     }
 
     /// The answer to a request whose handler has failed.
@@ -267,7 +346,20 @@ impl Future for Answer {
         }
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
         let mut response = match std::mem::replace(&mut this.state, State::Done) {
-            State::Running(greenlet) => finish(&exchange, greenlet),
+            State::Running(greenlet) => {
+                let answer = exchange.answer.borrow_mut().take();
+                match answer {
+                    Some(Ok(mut response)) => match exchange.check(&mut response) {
+                        Ok(()) => response,
+                        Err(status) => {
+                            let id = greenlet.id();
+                            exchange.failed(&format_args!("greenlet {id}: the status {status} is no answer"))
+                        }
+                    },
+                    Some(Err(error)) => exchange.failed(&format_args!("greenlet {}: {error}", greenlet.id())),
+                    None => exchange.make_up(greenlet),
+                }
+            }
             State::Refused(status) => exchange.refuse(status),
             State::Done => unreachable!("there was an exchange"),
         };
@@ -278,40 +370,20 @@ impl Future for Answer {
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         let status = response.status();
-        let wrap = |reply| Outgoing { reply, end: End { exchange, status, sent: 0 } };
+        let wrap = |reply: Reply| {
+            let is_at_hand = reply.is_at_hand();
+            Outgoing { reply, end: End { exchange: Some(exchange), status, sent: 0, is_at_hand } }
+        };
         Poll::Ready(Ok(response.map(wrap)))
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(exchange) = &self.exchange {
-            exchange.shared.exchange_ends(); // the client left before there was an answer
+        if let Some(exchange) = self.exchange.take() {
+            exchange.shared.exchange_ends(Instant::now()); // the client left before there was an answer
+            Spares::give(exchange);
         }
-    }
-}
-
-/// What the greenlet has left.
-fn finish(exchange: &Exchange, greenlet: Greenlet<()>) -> Response<Reply> {
-    // Killed before it began, it has left the request.
-    drop(exchange.request.take());
-    let id = greenlet.id();
-    match exchange.answer.take() {
-        Some(Ok(response)) => exchange.check(id, response),
-        Some(Err(error)) => exchange.failed(&format_args!("greenlet {id}: {error}")),
-        None if exchange.timed_out.get() && exchange.fate.as_ref().is_some_and(|fate| fate.is_waiting()) => {
-            exchange.refuse(StatusCode::REQUEST_TIMEOUT)
-        }
-        None if exchange.timed_out.get() => {
-            exchange.log_failure(&format_args!("greenlet {id} took longer than the request timeout"));
-            exchange.refuse(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        None if greenlet.is_finished() => match greenlet.join() {
-            Err(error) if error.is_killed() => exchange.refuse(StatusCode::SERVICE_UNAVAILABLE),
-            Err(error) => exchange.failed(&format_args!("greenlet {id}: {error}")),
-            Ok(()) => exchange.failed(&format_args!("greenlet {id} left no answer")),
-        },
-        None => exchange.failed(&format_args!("greenlet {id} left no answer")),
     }
 }
 
@@ -325,21 +397,27 @@ pub(crate) struct Outgoing {
 
 /// The end of an exchange.
 struct End {
-    /// The request.
-    exchange: Rc<Exchange>,
+    /// The request, until this is dropped.
+    exchange: Option<Rc<Exchange>>,
     /// The answer's status.
     status: StatusCode,
     /// Bytes of the answer's body that hyper has taken.
     sent: u64,
+    /// Whether the whole body was there from the beginning.
+    is_at_hand: bool,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        access_log::write(&self.exchange, self.status, self.sent);
-        if self.exchange.fate.as_ref().is_some_and(|fate| fate.is_unread()) {
-            self.exchange.shared.unread.set(true);
+        let Some(exchange) = self.exchange.take() else { return };
+        access_log::write(&exchange, self.status, self.sent);
+        if exchange.fate.as_ref().is_some_and(|fate| fate.is_unread()) {
+            exchange.shared.unread.set(true);
         }
-        self.exchange.shared.exchange_ends();
+        // What is not at hand may have blocked who polls.
+        let now = if self.is_at_hand { exchange.shared.site.polling.now() } else { Instant::now() };
+        exchange.shared.exchange_ends(now);
+        Spares::give(exchange);
     }
 }
 
@@ -349,13 +427,15 @@ impl http_body::Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Outgoing { reply, end } = &mut *self;
-        reply.start(&|f| end.exchange.shared.spawn(f))?;
+        if let Some(exchange) = &end.exchange {
+            reply.start(&|f| exchange.shared.spawn(f))?;
+        }
         let frame = ready!(Pin::new(reply).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             end.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
-        if let Some(Err(error)) = &frame {
-            end.exchange.log_failure(&format_args!("the response's body failed: {error}"));
+        if let (Some(Err(error)), Some(exchange)) = (&frame, &end.exchange) {
+            exchange.log_failure(&format_args!("the response's body failed: {error}"));
         }
         Poll::Ready(frame)
     }

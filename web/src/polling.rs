@@ -10,11 +10,12 @@
 //! There is always a next poller: each makes sure of that when it begins to work. If there is more than one connection
 //! to poll, the next one is made ready first, and finds nothing to do if all went well.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use slab::Slab;
 use sward_runtime::lowlevel::{Killer, RemoteUnparker, park};
@@ -22,6 +23,9 @@ use sward_runtime::{Builder, yield_now};
 
 /// Pollers that wait for work at most; a further one ends.
 const IDLE: usize = 2;
+
+/// How many turns are taken for one look at the clock.
+const TURNS_PER_TIME: usize = 16;
 
 /// What is polled.
 pub(crate) trait Polled {
@@ -44,6 +48,8 @@ pub(crate) struct Polling {
     batch: RefCell<VecDeque<usize>>,
     /// Those that are flushed next.
     unflushed: RefCell<Vec<usize>>,
+    /// What time it was not many turns ago.
+    now: Cell<Instant>,
     /// The greenlets that poll.
     pollers: RefCell<Slab<Option<Killer>>>,
 }
@@ -56,6 +62,7 @@ impl Polling {
             connections: RefCell::default(),
             batch: RefCell::default(),
             unflushed: RefCell::default(),
+            now: Cell::new(Instant::now()),
             pollers: RefCell::default(),
         }
     }
@@ -70,6 +77,13 @@ impl Polling {
         self.ensure_next()?;
         let place = self.connections.borrow_mut().insert(connection);
         Ok(Seat { polling: self.clone(), place })
+    }
+
+    /// What time it is, for what need not be exact: read every 16 turns, and a turn that has blocked may have come in
+    /// between.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
     }
 
     /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
@@ -163,7 +177,11 @@ impl Poller {
     fn poll(&self) {
         let polling = &*self.polling;
         while polling.take_batch() {
-            while let Some((place, connection)) = polling.next() {
+            for turn in 0_usize.. {
+                let Some((place, connection)) = polling.next() else { break };
+                if turn.is_multiple_of(TURNS_PER_TIME) {
+                    polling.now.set(Instant::now());
+                }
                 if connection.is_some_and(|connection| connection.turn(self.me)) {
                     polling.unflushed.borrow_mut().push(place);
                 }

@@ -6,9 +6,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::Body;
@@ -19,6 +19,8 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Bytes that a body made of a reader reads at once.
 const READ_SIZE: usize = 16 * 1024;
+/// Bytes of a body that is asked for its first piece before the connection wants it.
+const LARGEST_PIECE: u64 = 64 * 1024;
 
 /// The body of a response: bytes, another body, a reader, or what a closure writes. `!Send`, so that it
 /// may hold `Rc`s.
@@ -48,8 +50,8 @@ pub struct Reply(Kind);
 enum Kind {
     /// These bytes, until they were taken.
     Full(Bytes),
-    /// What another body has.
-    Other(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>),
+    /// What another body has, after what it has given already. Boxed, because a frame is large and replies are moved.
+    Other(Option<Box<Frame<Bytes>>>, Pin<Box<dyn Erased>>),
     /// A closure that was not started yet.
     Closure(WriteBody),
     /// What a closure writes.
@@ -107,10 +109,45 @@ impl Reply {
     pub fn from_body<B>(body: B) -> Reply
     where
         B: HttpBody + 'static,
-        B::Data: bytes::Buf,
+        B::Data: Buf,
         B::Error: Into<BoxError>,
     {
-        Reply(Kind::Other(Box::pin(Mapped(Box::pin(body)))))
+        Reply(Kind::Other(None, Box::pin(body)))
+    }
+
+    /// As `from_body`; what such a body has at hand is taken out of it at once, in the request's greenlet, which it may
+    /// block as it likes. Nearly all bodies of frameworks are one piece.
+    ///
+    /// # Errors
+    ///
+    /// The body's.
+    pub(crate) fn begin_body<B>(body: B) -> Result<Reply, BoxError>
+    where
+        B: HttpBody + 'static,
+        B::Data: Buf,
+        B::Error: Into<BoxError>,
+    {
+        if body.size_hint().exact().is_none_or(|len| len > LARGEST_PIECE) {
+            return Ok(Reply::from_body(body));
+        }
+        let mut body: Pin<Box<dyn Erased>> = Box::pin(body);
+        // The connection polls again what is not there yet, with a waker of its own.
+        let first = match body.as_mut().poll_erased(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return Ok(Reply(Kind::Other(None, body))),
+            Poll::Ready(None) => return Ok(Reply::default()),
+            Poll::Ready(Some(frame)) => frame?,
+        };
+        Ok(match first.into_data() {
+            Ok(data) if body.has_ended() => data.into(),
+            Ok(data) => Reply(Kind::Other(Some(Frame::data(data).into()), body)),
+            Err(trailers) => Reply(Kind::Other(Some(trailers.into()), body)),
+        })
+    }
+
+    /// Whether all of it is there.
+    #[inline]
+    pub(crate) fn is_at_hand(&self) -> bool {
+        matches!(self.0, Kind::Full(_))
     }
 
     /// Starts the closure that writes the body, if that is what it is, in a greenlet that `spawn` makes.
@@ -183,9 +220,10 @@ impl HttpBody for Reply {
         match &mut self.0 {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Other(body) => {
+            Kind::Other(first @ Some(_), _) => Poll::Ready(first.take().map(|first| Ok(*first))),
+            Kind::Other(None, body) => {
                 // It is polled in a greenlet on which other requests depend.
-                let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_frame(context)));
+                let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_erased(context)));
                 poll.unwrap_or_else(|panic| {
                     self.0 = Kind::Full(Bytes::new());
                     Poll::Ready(Some(Err(format!("its body panicked: {}", message(&*panic)).into())))
@@ -199,7 +237,7 @@ impl HttpBody for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Other(body) => body.is_end_stream(),
+            Kind::Other(first, body) => first.is_none() && body.has_ended(),
             Kind::Closure(_) | Kind::Pipe(_) => false,
         }
     }
@@ -207,7 +245,15 @@ impl HttpBody for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Other(body) => body.size_hint(),
+            Kind::Other(first, body) => {
+                let mut hint = body.hint();
+                let here = first.as_ref().and_then(|first| first.data_ref()).map_or(0, |data| data.len() as u64);
+                match hint.exact() {
+                    Some(exact) => hint.set_exact(exact + here),
+                    None => hint.set_lower(hint.lower() + here),
+                }
+                hint
+            }
             Kind::Closure(_) | Kind::Pipe(_) => SizeHint::default(),
         }
     }
@@ -217,7 +263,7 @@ impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Kind::Full(_) => "bytes",
-            Kind::Other(_) => "another body",
+            Kind::Other(..) => "another body",
             Kind::Closure(_) | Kind::Pipe(_) => "a writer",
         };
         f.debug_tuple("Reply").field(&format_args!("{kind}")).finish()
@@ -230,29 +276,33 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(without a text)")
 }
 
-/// Another body with its data as `Bytes` and its error in a box.
-struct Mapped<B>(Pin<Box<B>>);
+/// Any body with its data as `Bytes` and its error in a box.
+trait Erased {
+    /// As `poll_frame`.
+    fn poll_erased(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+    /// As `is_end_stream`.
+    fn has_ended(&self) -> bool;
+    /// As `size_hint`.
+    fn hint(&self) -> SizeHint;
+}
 
-impl<B> HttpBody for Mapped<B>
+impl<B> Erased for B
 where
     B: HttpBody,
+    B::Data: Buf,
     B::Error: Into<BoxError>,
 {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        use bytes::Buf;
+    fn poll_erased(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         // Costs nothing if the data is `Bytes` already.
         let convert = |frame: Frame<B::Data>| frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
-        self.0.as_mut().poll_frame(context).map(|frame| frame.map(|frame| frame.map(convert).map_err(Into::into)))
+        self.poll_frame(context).map(|frame| frame.map(|frame| frame.map(convert).map_err(Into::into)))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+    fn has_ended(&self) -> bool {
+        self.is_end_stream()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+    fn hint(&self) -> SizeHint {
+        self.size_hint()
     }
 }

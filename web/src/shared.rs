@@ -102,10 +102,10 @@ impl Shared {
     }
 
     /// A request was answered, or its client has left.
-    pub(crate) fn exchange_ends(&self) {
+    pub(crate) fn exchange_ends(&self, now: Instant) {
         self.in_flight.set(self.in_flight.get() - 1);
         if self.in_flight.get() == 0 {
-            self.phase.set(Phase::Idle(Instant::now()));
+            self.phase.set(Phase::Idle(now));
         }
     }
 

@@ -13,6 +13,7 @@ use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
+use crate::exchange::Spares;
 use crate::polling::Polling;
 use crate::settings::Settings;
 
@@ -38,6 +39,8 @@ pub(crate) struct Site {
     stopping: Cell<bool>,
     /// Open connections.
     connections: RefCell<Slab<Connection>>,
+    /// For the next requests.
+    pub(crate) spares: Spares,
     /// Polls them.
     pub(crate) polling: Rc<Polling>,
     /// Whom to remind when.
@@ -52,6 +55,7 @@ impl Site {
             settings: Rc::new(settings),
             stopping: Cell::new(false),
             connections: RefCell::new(Slab::new()),
+            spares: Spares::default(),
             polling: Rc::new(Polling::new()),
             reminders: Reminders::default(),
         })
