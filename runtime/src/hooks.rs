@@ -193,9 +193,9 @@ where
         }
         link.wake(key);
     };
-    hub.busy.set(true);
+    let busy = hub.busy();
     let executed = threads.execute(Box::new(job));
-    hub.busy.set(false);
+    drop(busy);
     executed?;
     let mode = if to_the_end { Mode::Uninterruptible } else { Mode::Keyed.while_panicking() };
     hub.wait(slot, mode, call, None);
@@ -239,6 +239,7 @@ struct Places<'a> {
 impl Places<'_> {
     /// Arms all.
     fn arm(&mut self) -> io::Result<()> {
+        let _busy = self.hub.busy();
         let mut reactor = self.hub.reactor.borrow_mut();
         let reactor = match &mut *reactor {
             Some(reactor) => reactor,

@@ -215,6 +215,7 @@ impl ExpiryGuard {
     #[inline]
     fn new(hub: &'static Hub, slot: &'static Slot, deadline: u64) -> ExpiryGuard {
         let serial = hub.next_serial();
+        let _busy = hub.busy();
         let mut expiries = slot.interrupts.expiries.borrow_mut();
         let due = Due::Timeout { slot: slot.index, depth: expiries.len() as u32 };
         let timer = hub.timers.borrow_mut().insert(deadline, due);
@@ -227,6 +228,7 @@ impl Drop for ExpiryGuard {
     #[inline]
     fn drop(&mut self) {
         let interrupts = &self.slot.interrupts;
+        let _busy = self.hub.busy();
         let Some(expiry) = interrupts.expiries.borrow_mut().pop() else { return };
         self.hub.timers.borrow_mut().remove(expiry.timer);
         if interrupts.due.get() {

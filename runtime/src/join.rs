@@ -148,7 +148,9 @@ impl<T> Greenlet<T> {
         if packet.finished.get() {
             start();
         } else {
-            packet.extras().links.borrow_mut().push(start);
+            let extras = packet.extras();
+            let _busy = hub::hub().busy();
+            extras.links.borrow_mut().push(start);
         }
     }
 

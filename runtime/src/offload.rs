@@ -68,11 +68,9 @@ where
         link.wake(key);
     };
     // The lock of the pool may be a patched one: a wait for it would use up the key.
-    #[cfg(target_os = "linux")]
-    hub.busy.set(true);
+    let busy = hub.busy();
     let executed = threads.execute(Box::new(job));
-    #[cfg(target_os = "linux")]
-    hub.busy.set(false);
+    drop(busy);
     if let Err(error) = executed {
         panic!("failed to make a thread for {call}: {error}");
     }

@@ -232,6 +232,7 @@ impl Hub {
         let timer = deadline.map(|deadline| self.set_deadline(slot, epoch, deadline));
         let outcome = self.switch(slot);
         if let Some(timer) = timer {
+            let _busy = self.busy();
             self.timers.borrow_mut().remove(timer);
         }
         if outcome.is_err() {
@@ -242,7 +243,8 @@ impl Hub {
 
     /// Lets a wait time out.
     #[inline(never)]
-    fn set_deadline(&self, slot: &Slot, epoch: u32, deadline: u64) -> TimerKey {
+    fn set_deadline(&'static self, slot: &Slot, epoch: u32, deadline: u64) -> TimerKey {
+        let _busy = self.busy();
         self.timers.borrow_mut().insert(deadline, Due::Wait { slot: slot.index, epoch })
     }
 

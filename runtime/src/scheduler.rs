@@ -125,12 +125,26 @@ pub(crate) struct Hub {
     tick: Cell<u64>,
     /// I/O calls in a row that succeeded at once; see `Source`.
     pub(crate) streak: Cell<u32>,
-    /// Whether the running greenlet has its next wait prepared (its key is given out): no call of the
-    /// runtime's own, to a lock of std say, may park it in between.
-    #[cfg(target_os = "linux")]
+    /// Whether the running greenlet has its next wait prepared (its key is given out), or is in the middle of changing
+    /// something: no call of the runtime's own, to a lock of std or of the allocator say, may park it then.
     pub(crate) busy: Cell<bool>,
     /// The signal stack that overflow reports are made on.
     _alternate: Option<AlternateStack>,
+}
+
+/// While it is there, the hub is busy.
+pub(crate) struct Busy {
+    /// The hub.
+    hub: &'static Hub,
+    /// Whether it was before.
+    before: bool,
+}
+
+impl Drop for Busy {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.hub.busy.set(self.before);
+    }
 }
 
 /// The earlier of two times to wait, of which either may be missing.
@@ -167,10 +181,15 @@ impl Hub {
             budget: Cell::new(SWITCHES_PER_TURN + WATCHFUL_SWITCHES),
             tick: Cell::new(0),
             streak: Cell::new(0),
-            #[cfg(target_os = "linux")]
             busy: Cell::new(false),
             _alternate: AlternateStack::new().ok(),
         }
+    }
+
+    /// Makes the hub busy: around what may allocate while something is borrowed, or a wait is prepared.
+    #[inline(always)]
+    pub(crate) fn busy(&'static self) -> Busy {
+        Busy { hub: self, before: self.busy.replace(true) }
     }
 
     /// A number that this hub has not given out before: greenlet ids, scopes, timeouts.

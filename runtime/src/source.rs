@@ -204,6 +204,7 @@ impl Registration {
     /// Registers with this thread's hub.
     #[cold]
     fn register(&self, hub: &'static Hub) -> io::Result<()> {
+        let _busy = hub.busy();
         let mut reactor = hub.reactor.borrow_mut();
         let reactor = match &mut *reactor {
             Some(reactor) => reactor,

@@ -198,6 +198,7 @@ impl<T> Nodes<T> {
             self.first = Some(node);
             return FIRST;
         }
+        let _busy = self.more.as_ref().is_none_or(|more| more.len() == more.capacity()).then(|| hub().busy());
         let index = self.more.get_or_insert_default().insert(node);
         u32::try_from(index).ok().filter(|index| *index < FIRST).expect("fewer than 4 billion waiters")
     }
@@ -220,6 +221,7 @@ impl<T> Nodes<T> {
         let more = self.more.as_mut().expect("a place has a node");
         let node = more.remove(index as usize);
         if more.is_empty() && more.capacity() > KEPT {
+            let _busy = hub().busy();
             self.more = None;
         }
         node
