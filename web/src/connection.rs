@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use hyper::server::conn::{http1, http2};
 
@@ -46,43 +47,59 @@ impl Drop for KillRequests<'_> {
     }
 }
 
+// What comes one after the other is in functions that are not inlined: the frames of all of them would be there for as
+// long as the connection is, and its stack would not stay within a page.
+
 /// Speaks HTTP over the stream until one side has had enough.
 fn serve(stream: Stream, shared: &Rc<Shared>) {
     let driver = Driver::new(shared.clone());
     #[cfg(feature = "tls")]
     let Some(stream) = encrypt(stream, &driver, shared) else { return };
     let wire = Wire::new(stream);
-    // A connection on which nothing has come is closed without a word.
-    let dialect = match driver.until(shared.settings.head_timeout, |_| {
-        let theirs = wire.clone();
-        driver.elsewhere(move |context| theirs.poll_dialect(context)).unwrap_or(Poll::Pending)
-    }) {
-        Some(Ok(Some(dialect))) => dialect,
-        Some(Ok(None)) => return,
-        Some(Err(error)) => return log::debug!(target: "sward_web", "{}: {error}", shared.peer),
-        None => return time_out(&driver, &wire),
-    };
-    let end = match dialect {
-        Dialect::Http1 => {
-            let Some(line) = make(Http1::new, &driver, &wire, shared) else { return };
-            let end = line.run();
-            if let (End::Done(Ok(())), Some(upgrade)) = (&end, shared.upgrade.take()) {
-                return leave_http(line, wire, &driver, shared, upgrade);
-            }
-            end
-        }
-        Dialect::Http2 => {
+    match detect(&driver, &wire, shared) {
+        None => {}
+        Some(Dialect::Http1) => speak_http1(wire, &driver, shared),
+        Some(Dialect::Http2) => {
             // A connection without requests is idle: it has no head that could be late.
             shared.phase.set(Phase::Idle(Instant::now()));
-            let Some(line) = make(Http2::new, &driver, &wire, shared) else { return };
-            line.run()
+            let end = Line::new(Http2::new, &wire, shared, &driver).run();
+            close(&driver, &wire, shared, end);
         }
-    };
-    close(&driver, &wire, shared, end);
+    }
+}
+
+/// Waits for the first bytes. None: there will be no request.
+#[inline(never)]
+fn detect(driver: &Driver, wire: &Rc<Wire>, shared: &Shared) -> Option<Dialect> {
+    let theirs = wire.clone();
+    match driver.until_elsewhere(shared.settings.head_timeout, move |context| theirs.poll_dialect(context)) {
+        // A connection on which nothing has come is closed without a word.
+        Ok(Some(Ok(dialect))) => dialect,
+        Ok(Some(Err(error))) | Err(error) => {
+            log::debug!(target: "sward_web", "{}: {error}", shared.peer);
+            None
+        }
+        Ok(None) => {
+            time_out(driver, wire);
+            None
+        }
+    }
+}
+
+/// Speaks HTTP/1, and then perhaps something else.
+#[inline(never)]
+fn speak_http1(wire: Rc<Wire>, driver: &Driver, shared: &Rc<Shared>) {
+    let line = Line::new(Http1::new, &wire, shared, driver);
+    let end = line.run();
+    match (&end, shared.upgrade.take()) {
+        (End::Done(Ok(())), Some(upgrade)) => leave_http(line, wire, driver, shared, upgrade),
+        _ => close(driver, &wire, shared, end),
+    }
 }
 
 /// Makes the TLS handshake, if the server has certificates; none if that fails.
 #[cfg(feature = "tls")]
+#[inline(never)]
 fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
     let Some(config) = &shared.settings.tls else { return Some(stream) };
     let tls = crate::tls::Tls::new(stream, config.clone());
@@ -100,25 +117,12 @@ fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
 }
 
 /// Hands the stream over.
-// Not inlined: connections that stay with HTTP need no stack for it.
 #[inline(never)]
 fn leave_http(line: Rc<Line<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
     let engine = Rc::into_inner(line).expect("nobody polls it any more").into_engine();
-    let rest = engine.0.into_parts().read_buf;
+    let rest = engine.map_or_else(Bytes::new, |engine| engine.0.into_parts().read_buf);
     _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
     upgrade(Upgraded::new(wire, rest));
-}
-
-/// Makes hyper's side where it is polled as well: that needs more stack than anything here.
-fn make<E: Engine + 'static>(
-    new: fn(&Rc<Wire>, &Rc<Shared>) -> E,
-    driver: &Driver,
-    wire: &Rc<Wire>,
-    shared: &Rc<Shared>,
-) -> Option<Rc<Line<E>>> {
-    let (wire, shared) = (wire.clone(), shared.clone());
-    let (signal, waker) = (driver.signal.clone(), driver.waker.clone());
-    driver.elsewhere(move |_| Rc::new(Line::new(new(&wire, &shared), wire, shared, signal, waker)))
 }
 
 /// hyper's end of the wire.
@@ -127,6 +131,7 @@ fn io(wire: &Rc<Wire>) -> HyperIo {
 }
 
 /// Ends a connection so that the client gets all that was written.
+#[inline(never)]
 fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
     if !matches!(end, End::Done(Ok(()))) {
         log::debug!(target: "sward_web", "{}: {end}", shared.peer);
@@ -144,6 +149,7 @@ fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
 }
 
 /// Tells a client that it took too long for its request, if it has begun one.
+#[inline(never)]
 fn time_out(driver: &Driver, wire: &Wire) {
     if wire.received() > 0 {
         // What does not go into the socket's empty buffer at once is not worth waiting for.

@@ -1,15 +1,16 @@
-//! Polls what comes before HTTP and after it, in the connection's own greenlet, with deadlines.
+//! Polls what comes before HTTP and after it, with deadlines.
 
-use std::panic::resume_unwind;
+use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use sward_runtime::lowlevel::{RemoteUnparker, park, spawn_now};
+use sward_runtime::lowlevel::{RemoteUnparker, park};
 
-use crate::polling::Bell;
+use crate::polling::{Bell, Polled};
 use crate::shared::Shared;
 
 /// Instead of a connection's place: its greenlet polls.
@@ -39,7 +40,7 @@ impl Signal {
     }
 
     /// Wakes, again if need be.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn ring(&self) {
         self.woken.store(true, Ordering::Release);
         match self.place.load(Ordering::Acquire) {
             ITSELF => self.unparker.unpark(),
@@ -60,7 +61,7 @@ impl Wake for Signal {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::AcqRel) {
-            Signal::wake(self);
+            self.ring();
         }
     }
 }
@@ -110,25 +111,63 @@ impl Driver {
         }
     }
 
-    /// Runs `f` in a greenlet that has nearly always ended when `spawn_now` returns. What blocks it is a body of
-    /// the user's that blocks when it is polled. None if it was killed.
-    pub(crate) fn elsewhere<R: 'static>(&self, f: impl FnOnce(&mut Context<'_>) -> R + 'static) -> Option<R> {
-        let waker = self.waker.clone();
-        let greenlet = spawn_now(move || f(&mut Context::from_waker(&waker))).unwrap_or_else(|error| {
-            // As a server without a stack for the connection does.
-            panic!("no greenlet for a connection's turn: {error}")
-        });
-        if !greenlet.is_finished() {
-            let place = self.shared.enlist(&greenlet);
-            greenlet.wait();
-            self.shared.leave(place);
+    /// As `until`, but somebody else polls, whose stack has been touched already: what this connection's has touched is
+    /// its own for as long as it is open.
+    pub(crate) fn until_elsewhere<R: 'static>(
+        &self,
+        limit: Option<Duration>,
+        poll: impl Fn(&mut Context<'_>) -> Poll<R> + 'static,
+    ) -> io::Result<Option<R>> {
+        let (waker, shared) = (self.waker.clone(), self.shared.clone());
+        let errand = Rc::new(Errand { poll, result: Cell::new(None), waker, signal: self.signal.clone(), shared });
+        let seat = self.shared.site.polling.add(errand.clone())?;
+        self.signal.point_at(Some(seat.place));
+        self.signal.ring();
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let ends = self.shared.is_stopping();
+        let result = loop {
+            if let Some(result) = errand.result.take() {
+                break Some(result);
+            }
+            // What has come in time counts.
+            let late = !self.signal.is_woken() && deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if late || self.shared.is_stopping() != ends {
+                break None;
+            }
+            park(deadline);
+        };
+        self.signal.point_at(None);
+        Ok(result)
+    }
+}
+
+/// What a connection has somebody else poll.
+struct Errand<F, R> {
+    /// What is polled; never blocks.
+    poll: F,
+    /// What came of it.
+    result: Cell<Option<R>>,
+    /// The connection's waker.
+    waker: Waker,
+    /// Behind it.
+    signal: Arc<Signal>,
+    /// The connection.
+    shared: Rc<Shared>,
+}
+
+impl<R, F: Fn(&mut Context<'_>) -> Poll<R>> Polled for Errand<F, R> {
+    fn turn(&self, _: usize) -> bool {
+        self.signal.clear();
+        if let Poll::Ready(result) = (self.poll)(&mut Context::from_waker(&self.waker)) {
+            self.result.set(Some(result));
+            self.shared.unpark();
         }
-        match greenlet.join() {
-            Ok(result) => Some(result),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => None,
-            },
-        }
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn poller(&self) -> Option<usize> {
+        None
     }
 }

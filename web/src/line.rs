@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use sward_runtime::lowlevel::park;
 
-use crate::driver::Signal;
+use crate::driver::{Driver, Signal};
 use crate::polling::Polled;
 use crate::shared::{Phase, Shared};
 use crate::wire::Wire;
@@ -63,8 +63,11 @@ impl fmt::Display for End {
 
 /// A connection that speaks HTTP.
 pub(crate) struct Line<E> {
-    /// hyper's side.
-    engine: RefCell<E>,
+    /// hyper's side, from the first turn on. Boxed, so that it is on the stack of who polls, where it is made, and on
+    /// no other.
+    engine: RefCell<Option<Box<E>>>,
+    /// Makes it.
+    make: fn(&Rc<Wire>, &Rc<Shared>) -> E,
     /// The socket's.
     wire: Rc<Wire>,
     /// What its requests know.
@@ -87,34 +90,41 @@ pub(crate) struct Line<E> {
 
 impl<E: Engine + 'static> Line<E> {
     /// Between hyper and the wire.
-    pub(crate) fn new(engine: E, wire: Rc<Wire>, shared: Rc<Shared>, signal: Arc<Signal>, waker: Waker) -> Line<E> {
-        Line {
-            engine: RefCell::new(engine),
-            wire,
-            shared,
-            signal,
-            waker,
+    pub(crate) fn new(
+        make: fn(&Rc<Wire>, &Rc<Shared>) -> E,
+        wire: &Rc<Wire>,
+        shared: &Rc<Shared>,
+        driver: &Driver,
+    ) -> Rc<Line<E>> {
+        Rc::new(Line {
+            engine: RefCell::new(None),
+            make,
+            wire: wire.clone(),
+            shared: shared.clone(),
+            signal: driver.signal.clone(),
+            waker: driver.waker.clone(),
             poller: Cell::new(None),
             again: Cell::new(false),
             closing: Cell::new(None),
             untold: Cell::new(false),
             end: Cell::new(None),
-        }
+        })
     }
 
     /// hyper's side, at the end.
-    pub(crate) fn into_engine(self) -> E {
+    pub(crate) fn into_engine(self) -> Option<Box<E>> {
         self.engine.into_inner()
     }
 
     /// Speaks HTTP until one side has had enough. Blocks the greenlet, which is the connection's.
+    #[inline(never)]
     pub(crate) fn run(self: &Rc<Self>) -> End {
         let seat = match self.shared.site.polling.add(self.clone()) {
             Ok(seat) => seat,
             Err(error) => return End::Broken(error),
         };
         self.signal.point_at(Some(seat.place));
-        self.signal.wake();
+        self.signal.ring();
         let mut waited = false;
         let end = loop {
             if let Some(end) = self.end.take() {
@@ -146,12 +156,13 @@ impl<E: Engine + 'static> Line<E> {
     fn close(&self) {
         self.closing.set(Some(Instant::now()));
         self.untold.set(true);
-        self.signal.wake();
+        self.signal.ring();
     }
 
     /// Polls hyper. None: it waits.
     fn poll(&self) -> Option<End> {
         let mut engine = self.engine.borrow_mut();
+        let engine = engine.get_or_insert_with(|| Box::new((self.make)(&self.wire, &self.shared)));
         if self.untold.take() {
             engine.close();
         }
@@ -233,7 +244,7 @@ impl<E: Engine + 'static> Polled for Line<E> {
         self.poller.set(None);
         self.finish(end);
         if self.again.take() {
-            self.signal.wake();
+            self.signal.ring();
         }
         spawned
     }
