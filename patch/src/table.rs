@@ -285,7 +285,7 @@ functions! {
         always fn setresgid(real: gid_t, effective: gid_t, saved: gid_t) -> c_int = identity::set_id::setresgid;
         always fn setgroups(count: size_t, groups: *const gid_t) -> c_int = identity::set_id::setgroups;
         always fn initgroups(user: *const c_char, group: gid_t) -> c_int = identity::set_id::initgroups;
-        identity fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int = identity::calls::pthread_getattr_np;
+        always fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int = identity::calls::pthread_getattr_np;
         always fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int = identity::calls::pthread_kill;
         always fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int = identity::calls::pthread_sigqueue;
         always fn pthread_cancel(thread: pthread_t) -> c_int = identity::calls::pthread_cancel;

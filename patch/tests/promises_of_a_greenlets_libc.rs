@@ -75,6 +75,41 @@ fn a_child_process_can_change_whose_it_is() {
 }
 
 #[test]
+fn a_child_process_is_the_thread_that_libc_takes_it_for() {
+    /// What a child asks of libc about itself; how many of the answers are errors.
+    fn errors() -> i32 {
+        // SAFETY: places for the results, of the calling thread, and no signal.
+        unsafe {
+            let (mut attributes, mut set, mut policy) = (std::mem::zeroed(), std::mem::zeroed(), 0);
+            let mut parameters = std::mem::zeroed();
+            let me = libc::pthread_self();
+            let results = [
+                libc::pthread_getattr_np(me, &raw mut attributes),
+                libc::pthread_getaffinity_np(me, size_of_val(&set), &raw mut set),
+                libc::pthread_getschedparam(me, &raw mut policy, &raw mut parameters),
+                libc::pthread_kill(me, 0),
+            ];
+            results.iter().filter(|result| **result != 0).count() as i32
+        }
+    }
+    patched("a_child_process_is_the_thread_that_libc_takes_it_for", || {
+        let status = spawn(|| {
+            // SAFETY: the child only asks, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(errors()) };
+            }
+            let mut status = 0;
+            // SAFETY: a place for the status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            status
+        });
+        assert_eq!(status.join().unwrap(), 0);
+    });
+}
+
+#[test]
 fn greenlet_locals_that_destructors_make_are_not_the_next_greenlets() {
     sward::greenlet_local! {
         static COUNT: Cell<u32> = Cell::new(0);

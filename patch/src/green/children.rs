@@ -76,10 +76,27 @@ pub(crate) unsafe fn pthread_join(inside: &Inside, thread: pthread_t, value: *mu
     if result != EBUSY {
         return result;
     }
+    // SAFETY: the caller's arguments; nobody has joined.
+    unsafe { join(inside, real::pthread_join, thread, value) }
+}
+
+/// As `thrd_join(3)`: what the thread returned is a number.
+pub(crate) unsafe fn thrd_join(inside: &Inside, thread: pthread_t, value: *mut c_int) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { join(inside, real::thrd_join, thread, value) }
+}
+
+/// Joins a thread by libc's function, on the pool.
+unsafe fn join<T: Default + 'static>(
+    inside: &Inside,
+    real: unsafe fn(pthread_t, *mut T) -> c_int,
+    thread: pthread_t,
+    value: *mut T,
+) -> c_int {
     let job = move || {
-        let mut value = Value(ptr::null_mut());
+        let mut value = Value(T::default());
         // SAFETY: the caller waits for us, and so joins the thread once.
-        let result = unsafe { real::pthread_join(thread, &raw mut value.0) };
+        let result = unsafe { real(thread, &raw mut value.0) };
         (result, value)
     };
     match inside.offload(true, job) {
@@ -92,24 +109,8 @@ pub(crate) unsafe fn pthread_join(inside: &Inside, thread: pthread_t, value: *mu
         }
         // No thread to be had: this one waits.
         // SAFETY: the caller's arguments; nobody has joined.
-        _ => unsafe { real::pthread_join(thread, value) },
+        _ => unsafe { real(thread, value) },
     }
-}
-
-/// As `thrd_join(3)`: what the thread returned is a number, and errors are few.
-pub(crate) unsafe fn thrd_join(inside: &Inside, thread: pthread_t, value: *mut c_int) -> c_int {
-    /// `thrd_error`.
-    const ERROR: c_int = 2;
-    let mut whole = ptr::null_mut();
-    // SAFETY: the caller's thread.
-    if unsafe { pthread_join(inside, thread, &raw mut whole) } != 0 {
-        return ERROR;
-    }
-    if !value.is_null() {
-        // SAFETY: the caller's place.
-        unsafe { *value = whole.addr() as c_int };
-    }
-    0
 }
 
 /// As `flock(2)`: tried again, after pauses that grow. A thread of the pool would take the lock also
@@ -130,10 +131,10 @@ pub(crate) unsafe fn flock(inside: &Inside, fd: c_int, operation: c_int) -> c_in
 }
 
 /// What a thread returned.
-struct Value(*mut c_void);
+struct Value<T>(T);
 
 // SAFETY: an opaque word, handed on to the one who asked for it.
-unsafe impl Send for Value {}
+unsafe impl<T> Send for Value<T> {}
 
 /// A child that is waited for.
 struct Child {

@@ -112,11 +112,13 @@ fn hubs_thread(thread: pthread_t) -> Option<pthread_t> {
     Some(home.address().as_ptr().addr() as pthread_t)
 }
 
-/// As `pthread_getattr_np(3)`: the calling greenlet's stack is the greenlet's.
+/// As `pthread_getattr_np(3)`: the calling greenlet's stack is the greenlet's; what else is asked of one is its thread's,
+/// also in a child that a greenlet has forked.
 pub(crate) unsafe fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
     // SAFETY: takes nothing.
     let stack = hooks::stack().filter(|_| thread == unsafe { libc::pthread_self() });
     let Some(stack) = stack else {
+        let thread = hubs_thread(thread).unwrap_or(thread);
         // SAFETY: the caller's promise.
         return unsafe { real::pthread_getattr_np(thread, attributes) };
     };
