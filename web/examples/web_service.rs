@@ -3,12 +3,14 @@
 //! `cargo run --release -p sward-web --example web_service`, then `curl http://127.0.0.1:8080/hello/`. The chapter is
 //! `docs/guide/web_service.md`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,9 +186,11 @@ async fn parse(Query(query): Arguments) -> Response {
     }
 }
 
-/// Computes without blocking. Nothing can interrupt that: it is up to the handler to let others run.
+/// Computes without blocking. Nothing can interrupt that: it is up to the handler to let others run. The answer says
+/// how long they have waited.
 async fn compute(Query(query): Arguments) -> Response {
     let Some(n) = number(&query, "n", 20.0) else { return bad_request("n is a number") };
+    let pulse = Pulse::begin();
     let mut value = 1_u64;
     for _ in 0..n as u64 {
         let until = Instant::now() + Duration::from_millis(50);
@@ -199,7 +203,44 @@ async fn compute(Query(query): Arguments) -> Response {
             }
         }
     }
-    format!("{value}\n").into_response()
+    let waited = pulse.end();
+    format!("{value}\nothers waited {} ms at most\n", waited.as_millis()).into_response()
+}
+
+/// A greenlet that wants to run every few milliseconds, and notes how late it was.
+struct Pulse {
+    /// The greenlet.
+    greenlet: sward::Greenlet<()>,
+    /// When it has run, and how late it was at most.
+    beat: Rc<Cell<(Instant, Duration)>>,
+}
+
+impl Pulse {
+    /// How often it wants to run.
+    const PERIOD: Duration = Duration::from_millis(5);
+
+    fn begin() -> Pulse {
+        let beat = Rc::new(Cell::new((Instant::now(), Duration::ZERO)));
+        let theirs = beat.clone();
+        let greenlet = sward::spawn(move || {
+            loop {
+                sward::sleep(Pulse::PERIOD);
+                theirs.set((Instant::now(), Pulse::late(theirs.get())));
+            }
+        });
+        Pulse { greenlet, beat }
+    }
+
+    /// How late it was at most, if it runs now.
+    fn late((last, late): (Instant, Duration)) -> Duration {
+        late.max(last.elapsed().saturating_sub(Pulse::PERIOD))
+    }
+
+    /// How late it was at most.
+    fn end(self) -> Duration {
+        self.greenlet.kill();
+        Pulse::late(self.beat.get())
+    }
 }
 
 /// Accounts as JSON.

@@ -92,11 +92,15 @@ fn computing_politely_lets_others_be_answered() {
             let mut computing = service.connect()?;
             write!(computing, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")?;
             sward::sleep(ms(50)); // it has begun
-            let computed = sward::spawn(move || read_answer(&mut computing).map(|_| Instant::now()));
+            let computed = sward::spawn(move || read_answer(&mut computing).map(|answer| (answer, Instant::now())));
             get(&service, "/sleep/timer/?s=0")?;
             let answered = Instant::now();
-            let computed = computed.join().unwrap()?;
+            let (answer, computed) = computed.join().unwrap()?;
             assert_eq!(answered < computed, polite, "{path}: {:?}", computed.max(answered) - computed.min(answered));
+            // The answer says so itself.
+            let waited = answer.rsplit_once("others waited ").and_then(|(_, rest)| rest.split_once(" ms"));
+            let waited: u64 = waited.and_then(|(waited, _)| waited.parse().ok()).expect(&answer);
+            assert!(polite || waited >= 290, "{path}: {answer}");
         }
         Ok(())
     });
