@@ -31,7 +31,8 @@ fn a_thousand_requests_share_a_pool_of_connections() {
         return;
     }
     watched_for(Duration::from_secs(180), || {
-        let database = Database::start(POOL + 20)?;
+        // One more for the test itself: another one of the service would be refused, and its request fail.
+        let database = Database::start(POOL + 1)?;
         crowd(&database.url, "tokio-postgres")?;
         #[cfg(feature = "diesel")]
         crowd(&database.url, "diesel")?;
@@ -45,13 +46,16 @@ fn crowd(url: &str, driver: &str) -> io::Result<()> {
     let arguments = ["--postgres", url, "--driver", driver, "--pool", &pool, "--create-data"];
     let service = Service::on_tcp("a_thousand_requests_share_a_pool_of_connections", &arguments)?;
     let watcher = Pool::new(url, 1).map_err(io::Error::other)?;
+    let connected = || {
+        let row = watcher.with(|client| sward::block_on(client.query_one(CONNECTIONS, &[]))).unwrap();
+        row.get::<_, i64>(0)
+    };
     let (done, most) = (Cell::new(false), Cell::new(0));
     let begun = Instant::now();
     sward::scope(|s| {
         let watching = s.spawn(|| {
             while !done.get() {
-                let row = watcher.with(|client| sward::block_on(client.query_one(CONNECTIONS, &[]))).unwrap();
-                most.set(most.get().max(row.get::<_, i64>(0)));
+                most.set(most.get().max(connected()));
                 sward::sleep(ms(50));
             }
         });
@@ -71,12 +75,15 @@ fn crowd(url: &str, driver: &str) -> io::Result<()> {
         // Ten rounds of a second: never sooner, and not nearly one after the other.
         let rounds = Duration::from_secs((REQUESTS / POOL) as u64);
         println!("{driver}: {REQUESTS} requests of a second through {POOL} connections took {took:?}");
-        assert!(took >= rounds && took < rounds * 6, "{took:?}");
+        assert!(took >= rounds && took < rounds * 3, "{took:?}");
         done.set(true);
         watching.join().unwrap();
     });
     assert_eq!(most.get(), POOL as i64, "connections at the same time");
     assert!(service.stop()?.0.success());
+    while connected() > 0 {
+        sward::sleep(ms(10)); // the next service finds room
+    }
     Ok(())
 }
 
