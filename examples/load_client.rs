@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ const FEW: usize = 20;
 const BAR: usize = 50;
 
 fn main() -> ExitCode {
-    match run() {
+    match run(std::env::args_os().skip(1), &mut std::io::stdout()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -74,15 +75,18 @@ impl Target {
     }
 }
 
-/// Fetches; true if all went well.
-fn run() -> Result<bool, Box<dyn Error>> {
-    let Some((target, n)) = arguments()? else {
-        print!("{HELP}");
+/// Fetches, and says so; true if all went well.
+pub(crate) fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    output: &mut dyn Write,
+) -> Result<bool, Box<dyn Error>> {
+    let Some((target, n)) = parse(arguments)? else {
+        write!(output, "{HELP}")?;
         return Ok(true);
     };
     allow_many_sockets();
     let start = Instant::now();
-    let report = Report::default();
+    let report = Report::new(output);
     let mut times = sward::scope(|scope| {
         let requests: Vec<_> = (0..n)
             .map(|i| {
@@ -90,30 +94,32 @@ fn run() -> Result<bool, Box<dyn Error>> {
                 scope.spawn(move || {
                     let result = target.fetch().map_err(|error| error.to_string());
                     let time = start.elapsed();
-                    report.add(i, n, result, time);
-                    time
+                    report.add(i, n, result, time).map(|()| time)
                 })
             })
             .collect();
-        requests.into_iter().filter_map(|request| request.join().ok()).collect::<Vec<Duration>>()
-    });
+        requests.into_iter().map(|request| request.join().unwrap()).collect::<std::io::Result<Vec<Duration>>>()
+    })?;
     let total = start.elapsed();
     times.sort();
-    println!("{n} requests in {total:.3?}");
-    for (what, times) in report.outcomes.borrow().iter() {
-        println!("{times:>7} x {what}");
+    let Report { output, outcomes, failed, .. } = report;
+    let output = output.into_inner();
+    writeln!(output, "{n} requests in {total:.3?}")?;
+    for (what, times) in outcomes.into_inner() {
+        writeln!(output, "{times:>7} x {what}")?;
     }
     for (name, percent) in [("first", 0), ("50 %", 50), ("90 %", 90), ("99 %", 99), ("last", 100)] {
         if let Some(time) = times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))) {
-            println!("{name:>9} after {time:.3?}");
+            writeln!(output, "{name:>9} after {time:.3?}")?;
         }
     }
-    Ok(report.failed.get() == 0)
+    Ok(failed.get() == 0)
 }
 
 /// What has come so far.
-#[derive(Default)]
-struct Report {
+struct Report<'a> {
+    /// Where it is said.
+    output: RefCell<&'a mut dyn Write>,
     /// How many answers, or errors.
     done: Cell<usize>,
     /// How many of them are no success.
@@ -122,18 +128,25 @@ struct Report {
     outcomes: RefCell<BTreeMap<String, usize>>,
 }
 
-impl Report {
+impl<'a> Report<'a> {
+    /// Nothing yet.
+    fn new(output: &'a mut dyn Write) -> Report<'a> {
+        let (done, failed, outcomes) = (Cell::default(), Cell::default(), RefCell::default());
+        Report { output: RefCell::new(output), done, failed, outcomes }
+    }
+
     /// Request `i` of `n` has ended: a line if they are few, a longer bar if they are many.
-    fn add(&self, i: usize, n: usize, result: Result<(u16, usize), String>, time: Duration) {
+    fn add(&self, i: usize, n: usize, result: Result<(u16, usize), String>, time: Duration) -> std::io::Result<()> {
         self.done.set(self.done.get() + 1);
         if !matches!(result, Ok((200..=299, _))) {
             self.failed.set(self.failed.get() + 1);
         }
         if n <= FEW {
-            match &result {
-                Ok((status, len)) => println!("{i}: {status}, {len} bytes, after {time:.3?}"),
-                Err(error) => println!("{i}: {error}, after {time:.3?}"),
-            }
+            let line = match &result {
+                Ok((status, len)) => format!("{i}: {status}, {len} bytes, after {time:.3?}\n"),
+                Err(error) => format!("{i}: {error}, after {time:.3?}\n"),
+            };
+            self.output.borrow_mut().write_all(line.as_bytes())?;
         } else if std::io::stderr().is_terminal()
             && (self.done.get().is_multiple_of(n.div_ceil(BAR)) || self.done.get() == n)
         {
@@ -144,6 +157,7 @@ impl Report {
         }
         let outcome = result.map_or_else(|error| error, |(status, _)| status.to_string());
         *self.outcomes.borrow_mut().entry(outcome).or_default() += 1;
+        Ok(())
     }
 }
 
@@ -156,9 +170,9 @@ fn allow_many_sockets() {
 }
 
 /// The command line; none if it asks for help.
-fn arguments() -> Result<Option<(Target, usize)>, Box<dyn Error>> {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<(Target, usize)>, Box<dyn Error>> {
     let (mut target, mut n) = (None, None);
-    let mut arguments = lexopt::Parser::from_env();
+    let mut arguments = lexopt::Parser::from_args(arguments);
     while let Some(argument) = arguments.next()? {
         match argument {
             Value(value) if target.is_none() => target = Some(Target::parse(&value.string()?)?),

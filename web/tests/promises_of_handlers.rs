@@ -161,6 +161,37 @@ fn a_tower_service_answers() {
 }
 
 #[test]
+fn middleware_of_others_goes_around_a_router() {
+    use axum::http::{HeaderName, HeaderValue};
+    use axum::routing::{get, post};
+    use tower_http::{limit::RequestBodyLimitLayer, set_header::SetResponseHeaderLayer};
+    watched(|| {
+        let slow = get(|| async {
+            sward::sleep(ms(1));
+            "slept"
+        });
+        let (name, value) = (HeaderName::from_static("x-layer"), HeaderValue::from_static("outer"));
+        let router = axum::Router::new()
+            .route("/slow", slow)
+            .route("/length", post(|body: String| async move { body.len().to_string() }))
+            .layer(RequestBodyLimitLayer::new(10))
+            .layer(SetResponseHeaderLayer::overriding(name, value));
+        let server = bind()?;
+        let (addr, handle) = (server.local_addr()?, server.handle());
+        let serving = sward::spawn(move || server.serve_service(router));
+        let server = Running { addr, handle, serving };
+        let post = |body: &str| {
+            server.send(&format!("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        };
+        let answer = server.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        assert!(answer.contains("x-layer: outer\r\n") && answer.ends_with("\r\n\r\nslept"), "{answer}");
+        assert!(post("ten bytes.")?.ends_with("\r\n\r\n10"));
+        assert!(post("more than ten")?.starts_with("HTTP/1.1 413 "));
+        server.stop()
+    });
+}
+
+#[test]
 fn threads_share_the_work() {
     watched(|| {
         let server = bind()?.threads(2);
