@@ -29,10 +29,18 @@ impl<T> Spin<T> {
         Spin { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+        (!self.held.swap(true, Ordering::Acquire)).then(|| Held(self))
+    }
+
     /// Waits for the lock and takes it.
     pub(crate) fn lock(&self) -> Held<'_, T> {
         let mut looks = 0;
-        while self.held.swap(true, Ordering::Acquire) {
+        loop {
+            if let Some(held) = self.try_lock() {
+                return held;
+            }
             looks += 1;
             if looks % SPINS == 0 {
                 // SAFETY: takes nothing. By the system call: `sched_yield` is hooked.
@@ -40,7 +48,6 @@ impl<T> Spin<T> {
             }
             hint::spin_loop();
         }
-        Held(self)
     }
 
     /// Takes it away from whoever holds it: in a fork's child, where that thread does not exist.

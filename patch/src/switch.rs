@@ -46,6 +46,7 @@ fn start_identity() -> Result<(), &'static str> {
 #[cfg(shared_libc)]
 fn open_locks() -> bool {
     locks::open();
+    identity::guard_forks();
     locks::is_open()
 }
 

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -329,6 +329,40 @@ fn a_child_process_and_its_greenlets() {
             assert!(std::process::Command::new("true").status().unwrap().success());
         });
         g.join().unwrap();
+    });
+}
+
+#[test]
+fn children_find_nothing_locked_that_other_threads_greenlets_lock_at_their_ends() {
+    patched("children_find_nothing_locked_that_other_threads_greenlets_lock_at_their_ends", || {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let ends = || {
+            while !STOP.load(Ordering::Relaxed) {
+                spawn(|| ()).join().unwrap();
+            }
+        };
+        let others = [thread::spawn(ends), thread::spawn(ends)];
+        let g = spawn(|| {
+            for _ in 0..200 {
+                // SAFETY: the child only does what is said below, and ends.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    // SAFETY: takes a number: who hangs is ended.
+                    unsafe { libc::alarm(10) };
+                    let hub = std::panic::catch_unwind(|| spawn(|| ()).join().is_ok());
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(if hub.is_ok_and(|ended| ended) { 42 } else { 1 }) };
+                }
+                let mut status = 0;
+                // SAFETY: a place for the status.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "{status:#x}");
+            }
+        });
+        let result = g.join();
+        STOP.store(true, Ordering::Relaxed);
+        others.into_iter().for_each(|thread| thread.join().unwrap());
+        result.unwrap();
     });
 }
 

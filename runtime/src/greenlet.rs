@@ -50,7 +50,6 @@ pub(crate) struct Execution {
 }
 
 /// Bytes of a suspended stack that are fetched ahead.
-#[cfg(target_arch = "x86_64")]
 const FETCHED: usize = 320;
 
 /// Asks the processor to fetch what the resuming of a greenlet will touch; changes nothing. With a thousand greenlets

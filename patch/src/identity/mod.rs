@@ -78,6 +78,11 @@ pub(crate) fn start() -> Result<(), Why> {
     })
 }
 
+/// Lets forks leave nothing locked in the child. To be called after all else that asks for handlers of fork.
+pub(crate) fn guard_forks() {
+    modules::guard_forks();
+}
+
 /// What was found out. Called by greenlets with thread-locals of their own only.
 fn known() -> &'static Known {
     KNOWN.get().expect("it was found out before the first block was made")

@@ -5,12 +5,14 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use libc::{PT_LOAD, PT_TLS, dl_phdr_info, size_t};
-use sward_runtime::lowlevel::hooks::ThreadPointer;
+use sward_runtime::lowlevel::hooks::{self, ThreadPointer};
 
 use super::layout::{Layout, Why, offset};
+use crate::spin::{Held, Spin};
 
 /// Asks `dladdr1` for the object's description.
 const RTLD_DL_LINKMAP: c_int = 2;
@@ -106,19 +108,29 @@ const LOOKS: u32 = 1000;
 impl Loaded {
     /// What is loaded now.
     pub(super) fn now(layout: &Layout) -> &'static Loaded {
-        let mut looks = 0;
+        let (mut looks, mut room) = (0, 16);
         loop {
             if let Some(known) = Loaded::known()
                 && known.is_current(generation())
             {
                 return known;
             }
-            let (mut seen, mut modules) = (0, Vec::new());
+            // Nothing is allocated in a visit.
+            let (mut seen, mut modules, mut fits) = (0, Vec::with_capacity(room), true);
             visit(&mut |info| {
                 seen = generation_of(info);
-                modules.extend(find(info).map(|module| (module, start(info))));
-                false
+                if let Some(module) = find(info) {
+                    fits = modules.len() < modules.capacity();
+                    if fits {
+                        modules.push((module, start(info)));
+                    }
+                }
+                !fits
             });
+            if !fits {
+                room *= 2;
+                continue;
+            }
             looks += 1;
             let places: Result<Vec<_>, Unknown> =
                 modules.iter().map(|(module, start)| module.place(*start, layout, looks > LOOKS)).collect();
@@ -331,7 +343,48 @@ fn find(info: &dl_phdr_info) -> Option<Module> {
     Some(Module { offset: 0, image, filled: header.p_filesz as usize, len: header.p_memsz as usize })
 }
 
-/// Calls `f` for each object, until it says true. It must not unwind.
+/// Held by who visits the objects, for whom libc holds a lock, and by who forks: in a child, where that thread is not,
+/// libc's lock would stay locked.
+static VISITING: Spin<()> = Spin::new(());
+/// The thread that forks, if one does: other handlers of fork may visit on it.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets nobody visit while a process forks, from now on. Asked for last, it is first: who waits for a visitor holds no
+/// other lock yet.
+pub(super) fn guard_forks() {
+    extern "C" fn before() {
+        std::mem::forget(VISITING.lock());
+        FORKING.store(this_thread(), Ordering::Relaxed);
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the handlers do not unwind, and do only what is allowed between fork and exec.
+    ONCE.call_once(|| _ = unsafe { libc::pthread_atfork(Some(before), Some(after_fork), Some(after_fork)) });
+}
+
+/// After a fork, in the parent and in the child.
+pub(super) extern "C" fn after_fork() {
+    FORKING.store(0, Ordering::Relaxed);
+    VISITING.break_open();
+}
+
+/// The thread pointer of the calling thread, or of the one that the calling greenlet is on.
+fn this_thread() -> usize {
+    hooks::home().unwrap_or_else(ThreadPointer::current).address().as_ptr().addr()
+}
+
+/// The right to visit; `None`: this thread has it already.
+fn visiting() -> Option<Held<'static, ()>> {
+    loop {
+        let held = VISITING.try_lock();
+        if held.is_some() || FORKING.load(Ordering::Relaxed) == this_thread() {
+            return held;
+        }
+        // SAFETY: takes nothing. By the system call: `sched_yield` is hooked.
+        unsafe { libc::syscall(libc::SYS_sched_yield) };
+    }
+}
+
+/// Calls `f` for each object, until it says true. It must not unwind, nor allocate.
 fn visit(f: &mut dyn FnMut(&dl_phdr_info) -> bool) {
     unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, f: *mut c_void) -> c_int {
         // SAFETY: the two pointers are libc's and ours, for the time of this call.
@@ -339,6 +392,7 @@ fn visit(f: &mut dyn FnMut(&dl_phdr_info) -> bool) {
         c_int::from(f(info))
     }
     let mut f = f;
+    let _visiting = visiting();
     // SAFETY: `each` is called with our pointer before this returns.
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut f).cast()) };
 }
