@@ -1,6 +1,7 @@
 //! Fetching memory before it is needed: a hint to the processor, which goes on with its work meanwhile.
 
 /// Bytes that the processor fetches at once.
+#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
 /// Asks the processor to fetch the `len` bytes at `start`, which may be any address; changes nothing.

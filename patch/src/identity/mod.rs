@@ -227,7 +227,11 @@ fn reset() {
     unsafe { libc::dlerror() };
     gate::set_errno(0);
     // SAFETY: the greenlet is at its end, and uses no thread-local after this.
-    while !unsafe { Loaded::now(&known.layout).renew(&known.layout) } {}
+    let renew = |loaded: &Loaded| unsafe { loaded.renew(&known.layout) };
+    // `renew` looks itself whether that is still what is loaded.
+    if !Loaded::known().is_some_and(renew) {
+        while !renew(Loaded::now(&known.layout)) {}
+    }
 }
 
 /// Frees a block that no greenlet uses.

@@ -186,7 +186,7 @@ impl Loaded {
     }
 
     /// What was loaded when somebody last looked.
-    fn known() -> Option<&'static Loaded> {
+    pub(super) fn known() -> Option<&'static Loaded> {
         // SAFETY: null, or leaked.
         unsafe { LOADED.load(Ordering::Acquire).as_ref() }
     }
