@@ -74,7 +74,7 @@ pub mod lowlevel {
     pub use crate::killer::Killer;
     pub use crate::local::HubLocal;
     pub use crate::offload::offload_to;
-    pub use crate::park::{Unparker, Wake, can_park, park};
+    pub use crate::park::{Unparker, Wake, can_park, is_interrupted, park};
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::{Direction, Source};
     pub use crate::spawn::spawn_now;

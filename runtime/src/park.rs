@@ -45,6 +45,21 @@ pub fn can_park() -> bool {
     !std::thread::panicking() || identity::has_identity()
 }
 
+/// Whether the running greenlet's next blocking call will unwind: it was killed, or a `timeout` around it has
+/// expired. For those who run what is not theirs, and are not to be interrupted in the next such thing.
+///
+/// ```
+/// let greenlet = sward::spawn(|| {
+///     sward::current().kill();
+///     sward::lowlevel::is_interrupted()
+/// });
+/// assert!(greenlet.join().unwrap());
+/// ```
+#[inline]
+pub fn is_interrupted() -> bool {
+    hub().current().interrupts.due()
+}
+
 /// Ends the process: a destructor waits, during an unwinding, for something that only another
 /// greenlet could do.
 #[cold]

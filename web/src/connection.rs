@@ -139,7 +139,7 @@ fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
     match &end {
         End::HeadTimedOut => return time_out(driver, wire),
         End::Broken(_) | End::TimedOut(_) => return,
-        End::Done(_) => {}
+        End::Done(_) | End::CutOff => {}
     }
     let lingers = shared.unread.get() || matches!(&end, End::Done(Err(error)) if error.is_parse());
     let flushed = driver.until(shared.settings.write_timeout, |context| wire.poll_shutdown(context));

@@ -36,7 +36,8 @@ impl Signal {
 
     /// What there was a reason for begins.
     pub(crate) fn clear(&self) {
-        self.woken.store(false, Ordering::Relaxed);
+        // Not a store: who wakes before this does not ring, so what it has written before it woke must be seen now.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 
     /// Wakes, again if need be.

@@ -41,6 +41,8 @@ pub(crate) trait Engine {
 pub(crate) enum End {
     /// hyper is done with it.
     Done(Result<(), hyper::Error>),
+    /// hyper was left in the middle of something.
+    CutOff,
     /// The socket failed.
     Broken(io::Error),
     /// The client did not send a whole request in time.
@@ -54,6 +56,7 @@ impl fmt::Display for End {
         match self {
             End::Done(Ok(())) => f.write_str("the connection has ended"),
             End::Done(Err(error)) => error.fmt(f),
+            End::CutOff => f.write_str("a body or its connection was killed, or has panicked"),
             End::Broken(error) => error.fmt(f),
             End::HeadTimedOut => f.write_str("the client does not send its request"),
             End::TimedOut(what) => write!(f, "the client {what}"),
@@ -267,7 +270,7 @@ struct Turn<'a, E: Engine + 'static>(&'a Line<E>);
 impl<E: Engine + 'static> Drop for Turn<'_, E> {
     fn drop(&mut self) {
         self.0.poller.set(None);
-        self.0.finish(Some(End::Done(Ok(()))));
+        self.0.finish(Some(End::CutOff));
     }
 }
 

@@ -7,8 +7,8 @@
 //!                                                   The next poller is ready already and goes on with the rest.
 //! ```
 //!
-//! There is always a next poller: each makes sure of that when it begins to work. If there is more than one connection
-//! to poll, the next one is made ready first, and finds nothing to do if all went well.
+//! There is always a next poller: each makes sure of that when it begins to work. If something is left to be done
+//! after the first connection, the next one is made ready before that, and finds nothing to do if all went well.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use slab::Slab;
-use sward_runtime::lowlevel::{Killer, RemoteUnparker, park};
+use sward_runtime::lowlevel::{Killer, RemoteUnparker, is_interrupted, park};
 use sward_runtime::{Builder, yield_now};
 
 /// Pollers that wait for work at most; a further one ends.
@@ -99,17 +99,23 @@ impl Polling {
         Ok(())
     }
 
-    /// Whether there is a connection to be polled, which is then in `batch`.
+    /// Whether there is a connection to be polled, which is then in `batch`, or flushed.
     fn take_batch(&self) -> bool {
         let mut batch = self.batch.borrow_mut();
+        let mut state = lock(&self.bell);
         if batch.is_empty() {
-            let mut state = lock(&self.bell);
             std::mem::swap(&mut *batch, &mut state.rung);
-            if batch.len() > 1 {
-                state.call();
-            }
         }
-        !batch.is_empty()
+        // Also if another one has left it: that one may be blocked, and this one soon.
+        if batch.len() > 1 {
+            state.call();
+        }
+        !batch.is_empty() || self.has_unflushed()
+    }
+
+    /// Whether a connection is to be flushed.
+    fn has_unflushed(&self) -> bool {
+        !self.unflushed.borrow().is_empty()
     }
 
     /// The next connection of the batch, unless it has gone.
@@ -164,8 +170,7 @@ impl Poller {
             if lock(&polling.bell).comes(*me) {
                 // Without a stack for the next one, who blocks this one blocks all.
                 _ = polling.ensure_next();
-                self.poll();
-                if !lock(&polling.bell).rests(*me) {
+                if !self.poll() || !lock(&polling.bell).rests(*me) {
                     return;
                 }
             }
@@ -173,8 +178,8 @@ impl Poller {
         }
     }
 
-    /// Polls what there is to poll.
-    fn poll(&self) {
+    /// Polls what there is to poll; false if it is to end.
+    fn poll(&self) -> bool {
         let polling = &*self.polling;
         while polling.take_batch() {
             for turn in 0_usize.. {
@@ -185,21 +190,26 @@ impl Poller {
                 if connection.is_some_and(|connection| connection.turn(self.me)) {
                     polling.unflushed.borrow_mut().push(place);
                 }
+                // A body has killed who polls it: that concerns no other.
+                if is_interrupted() {
+                    return false;
+                }
             }
-            if !polling.unflushed.borrow().is_empty() || !lock(&polling.bell).rung.is_empty() {
+            if polling.has_unflushed() || !lock(&polling.bell).rung.is_empty() {
                 yield_now();
             }
             while let Some(connection) = polling.next_unflushed() {
                 connection.flush();
             }
         }
+        true
     }
 }
 
 impl Drop for Poller {
     fn drop(&mut self) {
         self.polling.pollers.borrow_mut().remove(self.me);
-        let has_left_work = !self.polling.batch.borrow().is_empty() || !self.polling.unflushed.borrow().is_empty();
+        let has_left_work = !self.polling.batch.borrow().is_empty() || self.polling.has_unflushed();
         lock(&self.polling.bell).leave(self.me, has_left_work);
     }
 }

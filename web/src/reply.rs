@@ -4,12 +4,13 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use sward_runtime::lowlevel::is_interrupted;
 
 use crate::body::Body;
 use crate::pipe::{Pipe, Spawn, WriteBody, Writer};
@@ -225,7 +226,10 @@ impl HttpBody for Reply {
                 // It is polled in a greenlet on which other requests depend.
                 let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_erased(context)));
                 poll.unwrap_or_else(|panic| {
-                    self.0 = Kind::Full(Bytes::new());
+                    if is_interrupted() {
+                        resume_unwind(panic); // killed with its connection
+                    }
+                    drop(std::mem::take(&mut *self));
                     Poll::Ready(Some(Err(format!("its body panicked: {}", message(&*panic)).into())))
                 })
             }
@@ -237,7 +241,7 @@ impl HttpBody for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Other(first, body) => first.is_none() && body.has_ended(),
+            Kind::Other(first, body) => first.is_none() && guard(|| body.has_ended()).unwrap_or(false),
             Kind::Closure(_) | Kind::Pipe(_) => false,
         }
     }
@@ -246,7 +250,7 @@ impl HttpBody for Reply {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Other(first, body) => {
-                let mut hint = body.hint();
+                let mut hint = guard(|| body.hint()).unwrap_or_default();
                 let here = first.as_ref().and_then(|first| first.data_ref()).map_or(0, |data| data.len() as u64);
                 match hint.exact() {
                     Some(exact) => hint.set_exact(exact + here),
@@ -257,6 +261,23 @@ impl HttpBody for Reply {
             Kind::Closure(_) | Kind::Pipe(_) => SizeHint::default(),
         }
     }
+}
+
+/// What panics there harms no other request of the connection.
+impl Drop for Reply {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.is_at_hand() {
+            let kind = std::mem::replace(&mut self.0, Kind::Full(Bytes::new()));
+            guard(|| drop(kind));
+        }
+    }
+}
+
+/// Calls what is the user's, in a greenlet on which other requests depend; none if it panics, which the panic hook
+/// has told.
+fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
 }
 
 impl fmt::Debug for Reply {

@@ -128,7 +128,8 @@ struct Reminders {
 impl Site {
     /// Has the connection at `place` unparked at `deadline` or before; if that cannot be, gives `deadline` back.
     pub(crate) fn remind(self: &Rc<Self>, place: usize, deadline: Instant) -> Option<Instant> {
-        let reminder = self.connections.borrow()[place].reminder;
+        // None: it was killed, and who polls it has not ended yet. One that has its place now looks once too often.
+        let reminder = self.connections.borrow().get(place)?.reminder;
         if reminder.is_some_and(|reminder| reminder <= deadline) {
             return None;
         }

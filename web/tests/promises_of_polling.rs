@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Frame;
+use support::client::Client;
 use support::{Running, ms, start, watched};
 use sward::net::TcpStream;
 use sward::sync::Event;
@@ -96,6 +97,175 @@ impl Drop for Count {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
     }
+}
+
+/// The first write of a connection waits for the greenlets that it has spawned, not for other connections.
+#[test]
+fn what_a_blocked_poller_was_to_write_is_written() {
+    watched(|| {
+        let gate = Rc::new(Event::new());
+        let opened = gate.clone();
+        let server = start(move |request| {
+            let gate = opened.clone();
+            if request.uri().path() == "/blocks" {
+                return Response::new(Reply::from_body(Calls(Some(move || gate.wait()))));
+            }
+            Response::new(Reply::from_writer(move |writer| {
+                gate.wait();
+                writer.write_all(b"written")
+            }))
+        })?;
+        let mut streams = ask(&server, &["/writes", "/blocks"])?;
+        let mut head = [0; 15];
+        streams[0].read_exact(&mut head)?;
+        assert_eq!(head, *b"HTTP/1.1 200 OK");
+        gate.set();
+        assert!(answer(&mut streams[0])?.ends_with("written\r\n0\r\n\r\n"));
+        server.stop()
+    });
+}
+
+thread_local! {
+    /// How often this thread, a test's, has panicked.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts panics.
+fn count_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with(|panics| panics.set(panics.get() + 1));
+            before(panic);
+        }));
+    });
+}
+
+/// Their connections are gone before they are.
+#[test]
+fn bodies_may_survive_their_connection_for_a_while() {
+    watched(|| {
+        count_panics();
+        let ended = Rc::new(Cell::new(0));
+        let count = ended.clone();
+        let server = start(move |request| {
+            let count = Count(count.clone());
+            let shields = request.uri().path() == "/shields";
+            let call = move || {
+                let _count = count;
+                if shields {
+                    sward::shield(|| sward::sleep(ms(100)));
+                } else {
+                    _ = catch_unwind(|| sward::sleep(Duration::from_secs(50)));
+                }
+            };
+            Response::new(Reply::from_body(Calls(Some(call))))
+        })?;
+        let mut streams = Vec::new();
+        for path in ["/shields", "/swallows"] {
+            let mut stream = server.connect()?;
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            streams.push(stream);
+            let client = Client::connect(server.addr)?;
+            sward::spawn(move || client.send(path, None));
+        }
+        sward::sleep(ms(20)); // they are being polled
+        assert!(!server.handle.stop_timeout(ms(20)));
+        server.serving.join().unwrap()?;
+        while ended.get() < 4 {
+            sward::sleep(ms(1));
+        }
+        sward::sleep(ms(1)); // the connections have been polled to the end
+        assert_eq!(PANICS.get(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_body_that_kills_its_greenlet_harms_no_other_connection() {
+    watched(|| {
+        let server = start(|request| {
+            let kills = request.uri().path() == "/kills";
+            let call = move || if kills { sward::current().kill() } else { sward::sleep(ms(5)) };
+            Response::new(Reply::from_body(Calls(Some(call))))
+        })?;
+        let paths = ["/kills", "/", "/kills", "/"];
+        for (stream, path) in ask(&server, &paths)?.iter_mut().zip(paths) {
+            assert!(answer(stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"), "{path}");
+        }
+        server.stop()
+    });
+}
+
+/// A body that panics where its name says.
+struct Panics(String);
+
+impl Panics {
+    fn at(&self, place: &str) {
+        assert!(!self.0.contains(place), "this panic is part of the test");
+    }
+}
+
+impl http_body::Body for Panics {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.at("poll");
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.at("end");
+        false
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.at("hint");
+        http_body::SizeHint::default()
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        self.at("drop");
+    }
+}
+
+#[test]
+fn a_body_that_panics_anywhere_harms_no_other_request() {
+    watched(|| {
+        let server = start(|request| match request.uri().path() {
+            "/slow" => {
+                sward::sleep(ms(50));
+                Response::new("fine".into())
+            }
+            "/upgrade" => {
+                sward::web::upgrade(|_| ()).unwrap();
+                let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "x");
+                response.body(Reply::from_body(Panics("hint, drop".into()))).unwrap()
+            }
+            place => Response::new(Reply::from_body(Panics(place.into()))),
+        })?;
+        for place in ["/poll", "/end", "/hint", "/drop", "/poll, drop"] {
+            let answer = server.send(&format!("GET {} HTTP/1.1\r\nhost: a\r\n\r\n", place.replace(' ', "")))?;
+            assert_eq!(answer.ends_with("\r\n\r\n0\r\n\r\n"), !place.contains("poll"), "{place}: {answer}");
+            // Nor do other streams of the same connection notice.
+            let client = Client::connect(server.addr)?;
+            let slow = sward::spawn({
+                let client = client.clone();
+                move || client.send("/slow", None)
+            });
+            sward::sleep(ms(5));
+            assert_eq!(client.send(&place.replace(' ', ""), None).is_ok(), !place.contains("poll"), "{place}");
+            assert_eq!(slow.join().unwrap()?, (200, "fine".to_owned()), "{place}");
+        }
+        let request = "GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        let answer = server.send(request)?;
+        assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+        server.stop()
+    });
 }
 
 #[test]
