@@ -233,10 +233,11 @@ fn ten_thousand_requests_sleep_at_once_on_one_thread() {
         let each = memory?.saturating_sub(before) / CROWD as u64;
         println!("{each} bytes of memory for each connection with its request");
         assert!(percentile(0) >= Duration::from_secs(1), "{:?}", percentile(0));
-        // A hundred at a time would take a hundred seconds.
-        assert!(percentile(100) < Duration::from_secs(60), "{:?}", percentile(100));
-        // Stacks are deeper without optimization: 33 KiB then.
-        assert!(each < 64 * 1024, "{each} bytes");
+        // A thousand at a time would take ten seconds, and a machine that does other things two.
+        assert!(percentile(100) < Duration::from_secs(10), "{:?}", percentile(100));
+        // 50 KiB, since stacks are deeper without optimization, and 28 KiB with it: the handlers are axum's.
+        let most = if cfg!(debug_assertions) { 56 } else { 32 };
+        assert!(each < most * 1024, "{each} bytes");
         assert!(service.stop()?.0.success());
         Ok(())
     });
