@@ -14,6 +14,8 @@ fn main() {
     let is_static = var("CARGO_CFG_TARGET_FEATURE").is_ok_and(|all| all.split(',').any(|one| one == "crt-static"));
     if !is_static {
         println!("cargo::rustc-cfg=shared_libc");
+        // The example `sward_audit` needs programs whose stacks strace can read.
+        println!("cargo::rustc-link-arg-examples=-fuse-ld=bfd");
         println!("cargo::rustc-cfg=hooks");
     } else if is("CARGO_CFG_TARGET_ARCH", "x86_64") || is("CARGO_CFG_TARGET_ARCH", "aarch64") {
         // The system calls stand in for a second libc: src/system.rs.

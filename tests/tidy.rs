@@ -24,7 +24,7 @@ const MAY_BE_UNSAFE: &[(&str, &str)] = &[
     ("patch/tests/", "calls functions of libc"),
     ("patch/real/examples/psycogreen.rs", "patches, which is a promise to be made"),
     ("patch/linked/src/", "patches, and calls C"),
-    ("patch/examples/", "is called from C"),
+    ("patch/examples/", "is called from C, patches, and calls past the hooks"),
     ("patch/benches/", "calls libc functions past the hooks"),
     ("examples/concurrent_download.rs", "patches, which is a promise to be made"),
     ("examples/c_library.rs", "patches, and calls a C library"),

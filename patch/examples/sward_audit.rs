@@ -2,7 +2,9 @@
 //! them: those that bypassed the hooks (raw system calls, calls inside libc, files), or came before `all`.
 //!
 //! `cargo run -p sward-patch --example sward_audit -- PROGRAM [ARGUMENTS]`; needs the Debian package strace.
-//! The program must not be stripped: calls are told apart by the functions on their stack.
+//! The program must not be stripped: calls are told apart by the functions on their stack. strace sees those only if the
+//! program was linked by ld.bfd (`-C link-arg=-fuse-ld=bfd`), as the libunwind it uses does not understand what lld,
+//! rustc's own linker, writes.
 
 #![forbid(unsafe_code)]
 
@@ -49,12 +51,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// How often and for how many seconds, by the call and who made it.
-type Found = BTreeMap<(String, String), (u32, f64)>;
+/// What was found.
+#[derive(Default)]
+struct Found {
+    /// How often and for how many seconds, by the call and who made it.
+    calls: BTreeMap<(String, String), (u32, f64)>,
+    /// Calls of which strace did not find out who made them.
+    unknown: u32,
+}
 
 /// Reads what strace wrote: a file for each thread.
 fn audit(folder: &Path) -> io::Result<Found> {
-    let mut found = Found::new();
+    let mut found = Found::default();
     for file in fs::read_dir(folder)? {
         let text = String::from_utf8_lossy(&fs::read(file?.path())?).into_owned();
         let mut lines = text.lines().peekable();
@@ -64,8 +72,13 @@ fn audit(folder: &Path) -> io::Result<Found> {
                 stack.push(frame);
             }
             let (Some(name), Some(seconds)) = (line.split('(').next(), seconds(line)) else { continue };
-            if seconds >= SHORTEST && stack.iter().any(|frame| GREENLET.iter().any(|name| frame.contains(name))) {
-                let entry = found.entry((name.to_owned(), caller(&stack))).or_default();
+            if seconds < SHORTEST {
+                continue;
+            }
+            if !is_whole(&stack) {
+                found.unknown += 1;
+            } else if is_greenlet(&stack) {
+                let entry = found.calls.entry((name.to_owned(), caller(&stack))).or_default();
                 *entry = (entry.0 + 1, entry.1 + seconds);
             }
         }
@@ -78,6 +91,18 @@ fn seconds(line: &str) -> Option<f64> {
     line.strip_suffix('>')?.rsplit_once('<')?.1.parse().ok()
 }
 
+/// Whether a greenlet made the call.
+fn is_greenlet(stack: &[&str]) -> bool {
+    stack.iter().any(|frame| GREENLET.iter().any(|name| frame.contains(name)))
+}
+
+/// Whether strace found all functions. Those of a thread end in the libc that started it, or where the process begins.
+fn is_whole(stack: &[&str]) -> bool {
+    let is_outermost =
+        |frame: &&str| frame.contains("(_start+") || frame.contains("/libc.so") || frame.contains("/ld-");
+    is_greenlet(stack) || stack.last().is_some_and(is_outermost)
+}
+
 /// The innermost functions on the stack, as far as strace found them.
 fn caller(stack: &[&str]) -> String {
     // " > file(function+0x1f) [0x123]"
@@ -88,14 +113,19 @@ fn caller(stack: &[&str]) -> String {
 }
 
 fn show(found: &Found) {
-    if found.is_empty() {
+    if found.unknown > 0 {
+        println!("{} calls stopped a thread, and strace does not tell who made them.", found.unknown);
+        println!("It needs a program linked by ld.bfd: RUSTFLAGS='-C link-arg=-fuse-ld=bfd'");
+    } else if found.calls.is_empty() {
         println!("no call of a greenlet stopped its thread for a millisecond or more");
+    }
+    if found.calls.is_empty() {
         return;
     }
-    let mut found: Vec<_> = found.iter().collect();
-    found.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+    let mut calls: Vec<_> = found.calls.iter().collect();
+    calls.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
     println!("{:>6} {:>9}  {:16} called by", "calls", "ms", "call");
-    for ((call, caller), (count, seconds)) in found {
+    for ((call, caller), (count, seconds)) in calls {
         println!("{count:6} {:9.1}  {call:16} {caller}", seconds * 1000.0);
     }
 }

@@ -20,20 +20,6 @@ pub(crate) fn in_own_process_with(test: &str, variables: &[(&str, &str)], body: 
     in_child(test, child, body)
 }
 
-/// The same under the program that `program` gives, which runs what its arguments say.
-pub(crate) fn in_own_process_under(
-    program: impl FnOnce() -> Command,
-    test: &str,
-    body: impl FnOnce(),
-) -> Option<Output> {
-    if is_child(test) {
-        return in_child(test, Command::new("true"), body);
-    }
-    let mut command = program();
-    command.arg(std::env::current_exe().unwrap());
-    in_child(test, command, body)
-}
-
 /// The same with network and mount namespaces of its own, where it is root.
 pub(crate) fn in_own_namespaces(test: &str, body: impl FnOnce()) -> Option<Output> {
     let mut unshare = Command::new("unshare");
