@@ -170,6 +170,7 @@ impl<E: Engine + 'static> Line<E> {
             engine.close();
         }
         self.signal.clear();
+        self.wire.begin_turn();
         let (received, phase) = (self.wire.received(), self.shared.phase.get());
         if let Poll::Ready(result) = engine.poll(&mut Context::from_waker(&self.waker)) {
             return Some(End::Done(result));

@@ -9,6 +9,7 @@
 //!
 //! There is always a next poller: each makes sure of that when it begins to work. If something is left to be done
 //! after the first connection, the next one is made ready before that, and finds nothing to do if all went well.
+//! One that comes while another only lets others run goes on in its place: who is not blocked does not become more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -167,10 +168,11 @@ impl Poller {
         let Poller { polling, me } = &self;
         lock(&polling.bell).enter(*me, RemoteUnparker::current());
         while !polling.connections.borrow().is_empty() {
-            if lock(&polling.bell).comes(*me) {
+            let coming = lock(&polling.bell).comes(*me);
+            if let Some(coming) = coming {
                 // Without a stack for the next one, who blocks this one blocks all.
                 _ = polling.ensure_next();
-                if !self.poll() || !lock(&polling.bell).rests(*me) {
+                if !self.poll(coming) || !lock(&polling.bell).rests(*me) {
                     return;
                 }
             }
@@ -178,8 +180,8 @@ impl Poller {
         }
     }
 
-    /// Polls what there is to poll; false if it is to end.
-    fn poll(&self) -> bool {
+    /// Polls what there is to poll, until another one comes; false if it is to end.
+    fn poll(&self, coming: u64) -> bool {
         let polling = &*self.polling;
         while polling.take_batch() {
             for turn in 0_usize.. {
@@ -200,6 +202,10 @@ impl Poller {
             }
             while let Some(connection) = polling.next_unflushed() {
                 connection.flush();
+            }
+            // Were all of them to go on, each connection that wakes itself would make them more.
+            if lock(&polling.bell).comings != coming {
+                break;
             }
         }
         true
@@ -229,6 +235,8 @@ struct Rung {
     idle: Vec<usize>,
     /// Who was called, or spawned, and has not come yet.
     called: Option<usize>,
+    /// How often one has come.
+    comings: u64,
 }
 
 impl Bell {
@@ -276,13 +284,11 @@ impl Rung {
         self.pollers[poller] = Some(unparker);
     }
 
-    /// Whether a poller that has been woken was called.
-    fn comes(&mut self, poller: usize) -> bool {
-        let was_called = self.called == Some(poller);
-        if was_called {
-            self.called = None;
-        }
-        was_called
+    /// The number of the coming of a poller that has been woken; none if it was not called.
+    fn comes(&mut self, poller: usize) -> Option<u64> {
+        self.called.take_if(|called| *called == poller)?;
+        self.comings += 1;
+        Some(self.comings)
     }
 
     /// Whether a poller that has nothing to do is to wait for work; it ends if enough others do.
@@ -299,7 +305,7 @@ impl Rung {
 
     /// A poller has ended.
     fn leave(&mut self, poller: usize, has_left_work: bool) {
-        self.comes(poller);
+        self.called.take_if(|called| *called == poller);
         self.idle.retain(|idle| *idle != poller);
         if let Some(unparker) = self.pollers.get_mut(poller) {
             *unparker = None;

@@ -25,6 +25,10 @@ use crate::stream::Stream;
 const OUT_LIMIT: usize = 64 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 64 * 1024;
+/// Bytes that hyper writes in one turn at most, about: with a client that reads as fast, a long body would never end.
+const TURN_LIMIT: usize = 512 * 1024;
+/// What a write counts for at least.
+const SMALL: usize = 4 * 1024;
 /// Bytes to write from which on copying costs more than the system call that it might save.
 const LARGE: usize = 16 * 1024;
 
@@ -64,6 +68,8 @@ pub(crate) struct Wire {
     out: RefCell<Vec<u8>>,
     /// How much of `out` the socket has.
     sent: Cell<usize>,
+    /// How much hyper may still write in this turn.
+    left: Cell<usize>,
     /// Since when the socket takes nothing.
     stalled_since: Cell<Option<Instant>>,
     /// How many bytes were ever read.
@@ -82,6 +88,7 @@ impl Wire {
             prefix: RefCell::new(Vec::new()),
             out: RefCell::new(Vec::new()),
             sent: Cell::new(0),
+            left: Cell::new(0),
             stalled_since: Cell::new(None),
         })
     }
@@ -99,6 +106,11 @@ impl Wire {
     /// Since when the socket takes nothing of what there is to write.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
         self.stalled_since.get()
+    }
+
+    /// hyper has a turn.
+    pub(crate) fn begin_turn(&self) {
+        self.left.set(TURN_LIMIT);
     }
 
     /// Whether something waits to be written.
@@ -179,6 +191,12 @@ impl Wire {
     /// Takes what hyper writes.
     fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
+        let left = self.left.get();
+        if left == 0 {
+            context.waker().wake_by_ref(); // others have their turn first
+            return Poll::Pending;
+        }
+        self.left.set(left.saturating_sub(len.max(SMALL)));
         let waiting = self.out.borrow().len();
         if waiting > 0 && waiting + len > OUT_LIMIT {
             ready!(self.poll_flush(context))?;

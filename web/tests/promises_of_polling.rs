@@ -268,6 +268,50 @@ fn a_body_that_panics_anywhere_harms_no_other_request() {
     });
 }
 
+/// A body that never ends, and how much of it was asked for since somebody else had a turn.
+struct Endless {
+    unshared: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+}
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: &[u8] = &[0; 64 * 1024];
+        self.unshared.set(self.unshared.get() + PIECE.len());
+        self.most.set(self.most.get().max(self.unshared.get()));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PIECE)))))
+    }
+}
+
+/// The client is never slower than the server.
+#[test]
+fn an_endless_body_lets_others_run() {
+    watched(|| {
+        let (unshared, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (theirs, theirs2) = (unshared.clone(), most.clone());
+        let server = start(move |_| {
+            Response::new(Reply::from_body(Endless { unshared: theirs.clone(), most: theirs2.clone() }))
+        })?;
+        let addr = server.addr;
+        let reader = std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(addr)?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            io::copy(&mut stream.take(500 << 20), &mut io::sink())
+        });
+        while !reader.is_finished() {
+            unshared.set(0);
+            sward::yield_now();
+        }
+        reader.join().unwrap()?;
+        let most = most.get();
+        assert!(most < 8 << 20, "{most} bytes in a row");
+        server.stop()
+    });
+}
+
 #[test]
 fn the_end_of_the_grace_time_ends_bodies_that_block_when_they_are_polled() {
     watched(|| {
