@@ -1,6 +1,24 @@
 //! The hub's clock: nanoseconds since the hub was made, and a coarse tick that costs next to nothing.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
+
+use crate::hub::hub;
+
+/// The time, at most some milliseconds ago (4 on Linux), for less than [`Instant::now`] takes: for what happens often, as
+/// the use of a connection that is closed when it was idle for long. Never runs backwards.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// let start = sward::lowlevel::recent_time();
+/// std::thread::sleep(Duration::from_millis(20));
+/// assert!(start < sward::lowlevel::recent_time());
+/// assert!(sward::lowlevel::recent_time() <= Instant::now());
+/// ```
+#[inline]
+pub fn recent_time() -> Instant {
+    hub().clock.recent()
+}
 
 /// Nanoseconds since the hub was made; `Instant`s in eight bytes.
 pub(crate) struct Clock {
@@ -9,13 +27,15 @@ pub(crate) struct Clock {
     /// The zero of this clock on `monotonic`. Read after `base`: so `now` is behind `at`, if anything, and a deadline
     /// that was given as an `Instant` is never early.
     zero: u64,
+    /// A tick of the coarse clock, and what time it was when that was first seen.
+    recent: Cell<(u64, Instant)>,
 }
 
 impl Clock {
     /// A clock that begins now.
     pub(crate) fn new() -> Clock {
         let base = Instant::now();
-        Clock { base, zero: monotonic() }
+        Clock { base, zero: monotonic(), recent: Cell::new((0, base)) }
     }
 
     /// The time now. Reads the operating system's clock at each call, so that a sleep is never
@@ -29,6 +49,19 @@ impl Clock {
     #[inline]
     pub(crate) fn at(&self, instant: Instant) -> u64 {
         nanoseconds(instant.saturating_duration_since(self.base))
+    }
+
+    /// The time at the last tick of the coarse clock, or after it.
+    #[inline]
+    fn recent(&self) -> Instant {
+        let tick = coarse_tick();
+        let (last, time) = self.recent.get();
+        if tick == last {
+            return time;
+        }
+        let now = Instant::now();
+        self.recent.set((tick, now));
+        now
     }
 
     /// The time `limit` from now; `None` if that is further away than anybody waits (584 years).
@@ -53,9 +86,15 @@ fn nanoseconds(duration: Duration) -> u64 {
 #[cfg(target_os = "linux")]
 #[inline]
 fn monotonic() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    nanoseconds_of(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+}
+
+/// What a monotonic clock shows, in nanoseconds.
+#[cfg(target_os = "linux")]
+#[inline]
+fn nanoseconds_of(time: rustix::time::Timespec) -> u64 {
     // Neither is ever negative, nor the whole too large for a machine that runs for less than 584 years.
-    now.tv_sec as u64 * NANOSECONDS + now.tv_nsec as u64
+    time.tv_sec as u64 * NANOSECONDS + time.tv_nsec as u64
 }
 
 /// `Instant` in nanoseconds since this was first called.
@@ -81,7 +120,7 @@ pub(crate) fn coarse_tick() -> u64 {
         let tick = clock_getres(ClockId::MonotonicCoarse);
         tick.tv_sec == 0 && tick.tv_nsec <= 4_100_000
     });
-    if fast_enough { clock_gettime(ClockId::MonotonicCoarse).tv_nsec as u64 } else { milliseconds() }
+    if fast_enough { nanoseconds_of(clock_gettime(ClockId::MonotonicCoarse)) } else { milliseconds() }
 }
 
 /// Where there is no coarse clock.

@@ -71,6 +71,7 @@ pub mod lowlevel {
         pub use crate::identity::{Identities, has_identity, home, provide};
         pub use crate::thread_pointer::ThreadPointer;
     }
+    pub use crate::clock::recent_time;
     pub use crate::killer::Killer;
     pub use crate::local::HubLocal;
     pub use crate::offload::offload_to;

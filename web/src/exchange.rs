@@ -29,7 +29,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use sward_runtime::Greenlet;
-use sward_runtime::lowlevel::spawn_now;
+use sward_runtime::lowlevel::{recent_time, spawn_now};
 
 use crate::access_log;
 use crate::body::{Body, Fate};
@@ -370,10 +370,7 @@ impl Future for Answer {
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         let status = response.status();
-        let wrap = |reply: Reply| {
-            let is_at_hand = reply.is_at_hand();
-            Outgoing { reply, end: End { exchange: Some(exchange), status, sent: 0, is_at_hand } }
-        };
+        let wrap = |reply: Reply| Outgoing { reply, end: End { exchange: Some(exchange), status, sent: 0 } };
         Poll::Ready(Ok(response.map(wrap)))
     }
 }
@@ -403,8 +400,6 @@ struct End {
     status: StatusCode,
     /// Bytes of the answer's body that hyper has taken.
     sent: u64,
-    /// Whether the whole body was there from the beginning.
-    is_at_hand: bool,
 }
 
 impl Drop for End {
@@ -414,9 +409,7 @@ impl Drop for End {
         if exchange.fate.as_ref().is_some_and(|fate| fate.is_unread()) {
             exchange.shared.unread.set(true);
         }
-        // What is not at hand may have blocked who polls.
-        let now = if self.is_at_hand { exchange.shared.site.polling.now() } else { Instant::now() };
-        exchange.shared.exchange_ends(now);
+        exchange.shared.exchange_ends(recent_time());
         Spares::give(exchange);
     }
 }

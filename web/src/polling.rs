@@ -11,12 +11,11 @@
 //! after the first connection, the next one is made ready before that, and finds nothing to do if all went well.
 //! One that comes while another only lets others run goes on in its place: who is not blocked does not become more.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use slab::Slab;
 use sward_runtime::lowlevel::{Killer, RemoteUnparker, is_interrupted, park};
@@ -24,9 +23,6 @@ use sward_runtime::{Builder, yield_now};
 
 /// Pollers that wait for work at most; a further one ends.
 const IDLE: usize = 2;
-
-/// How many turns are taken for one look at the clock.
-const TURNS_PER_TIME: usize = 16;
 
 /// What is polled.
 pub(crate) trait Polled {
@@ -49,8 +45,6 @@ pub(crate) struct Polling {
     batch: RefCell<VecDeque<usize>>,
     /// Those that are flushed next.
     unflushed: RefCell<Vec<usize>>,
-    /// What time it was not many turns ago.
-    now: Cell<Instant>,
     /// The greenlets that poll.
     pollers: RefCell<Slab<Option<Killer>>>,
 }
@@ -63,7 +57,6 @@ impl Polling {
             connections: RefCell::default(),
             batch: RefCell::default(),
             unflushed: RefCell::default(),
-            now: Cell::new(Instant::now()),
             pollers: RefCell::default(),
         }
     }
@@ -78,13 +71,6 @@ impl Polling {
         self.ensure_next()?;
         let place = self.connections.borrow_mut().insert(connection);
         Ok(Seat { polling: self.clone(), place })
-    }
-
-    /// What time it is, for what need not be exact: read every 16 turns, and a turn that has blocked may have come in
-    /// between.
-    #[inline]
-    pub(crate) fn now(&self) -> Instant {
-        self.now.get()
     }
 
     /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
@@ -184,11 +170,7 @@ impl Poller {
     fn poll(&self, coming: u64) -> bool {
         let polling = &*self.polling;
         while polling.take_batch() {
-            for turn in 0_usize.. {
-                let Some((place, connection)) = polling.next() else { break };
-                if turn.is_multiple_of(TURNS_PER_TIME) {
-                    polling.now.set(Instant::now());
-                }
+            while let Some((place, connection)) = polling.next() {
                 if connection.is_some_and(|connection| connection.turn(self.me)) {
                     polling.unflushed.borrow_mut().push(place);
                 }

@@ -147,7 +147,7 @@ impl Reply {
 
     /// Whether all of it is there.
     #[inline]
-    pub(crate) fn is_at_hand(&self) -> bool {
+    fn is_at_hand(&self) -> bool {
         matches!(self.0, Kind::Full(_))
     }
 
