@@ -25,6 +25,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -75,14 +76,44 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 }
 
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
-/// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it.
+/// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it (RFC 9113, 8.3.1).
 fn has_its_host(request: &Request<Incoming>) -> bool {
     // Few fields are looked through faster than one is looked up.
-    match request.headers().iter().filter(|(name, _)| *name == http::header::HOST).take(2).count() {
-        0 => request.version() != Version::HTTP_11,
-        n => n == 1,
-    }
+    let mut hosts = request.headers().iter().filter(|(name, _)| *name == http::header::HOST);
+    let Some((_, host)) = hosts.next() else { return request.version() != Version::HTTP_11 };
+    let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
+    let contradicts = request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other);
+    hosts.next().is_none() && is_host(host.as_bytes()) && !contradicts
 }
+
+/// Whether it is a name, an address or nothing, and perhaps a port (RFC 3986, 3.2.2): what has a space, a slash or a
+/// user in it is taken apart differently by whoever comes next.
+fn is_host(text: &[u8]) -> bool {
+    let end = match text {
+        [b'[', ..] => text.iter().position(|byte| *byte == b']').map_or(0, |at| at + 1),
+        _ => text.iter().position(|byte| *byte == b':').unwrap_or(text.len()),
+    };
+    let (name, port) = text.split_at(end);
+    let port = port.strip_prefix(b":").unwrap_or(port);
+    name.iter().all(|byte| IN_HOSTS[usize::from(*byte)]) && port.iter().all(u8::is_ascii_digit)
+}
+
+/// The bytes that a name or an address may have.
+static IN_HOSTS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~%!$&'()*+,;=:[]";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// A request while it is being answered. Used again when it has been: see `Spares`.
 #[derive(Default)]

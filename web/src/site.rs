@@ -136,8 +136,13 @@ impl Site {
         if !self.ensure_sleeper() {
             return Some(deadline);
         }
-        self.connections.borrow_mut()[place].reminder = Some(deadline);
+        let mut connections = self.connections.borrow_mut();
+        connections[place].reminder = Some(deadline);
         let mut queue = self.reminders.queue.borrow_mut();
+        // Here, not when reminders are sent: until the first is due, many connections may have come and gone.
+        if queue.len() > 2 * connections.len() + 64 {
+            queue.retain(|Reverse((at, place))| connections.get(*place).is_some_and(|c| c.reminder == Some(*at)));
+        }
         queue.push(Reverse((deadline, place)));
         if queue.peek().is_some_and(|Reverse(first)| *first == (deadline, place))
             && let Some(sleeper) = &*self.reminders.sleeper.borrow()
@@ -170,9 +175,6 @@ impl Site {
         let mut queue = self.reminders.queue.borrow_mut();
         if connections.is_empty() {
             return None;
-        }
-        if queue.len() > 2 * connections.len() + 64 {
-            queue.retain(|Reverse((at, place))| connections.get(*place).is_some_and(|c| c.reminder == Some(*at)));
         }
         while let Some(&Reverse((at, place))) = queue.peek() {
             if at > Instant::now() {
@@ -235,5 +237,34 @@ impl Drop for Entry {
         {
             sleeper.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::exchange::Exchange;
+
+    /// Is never asked.
+    struct Nothing;
+
+    impl App for Nothing {
+        fn answer(&self, _: &Exchange) {}
+    }
+
+    #[test]
+    fn nothing_is_kept_of_connections_that_have_gone() {
+        let site = Site::new(Rc::new(Nothing), Settings::default());
+        let stays = site.enter();
+        let now = Instant::now();
+        for n in 0..10_000 {
+            let entry = site.enter();
+            assert!(site.remind(entry.place(), now + Duration::from_secs(30 + n)).is_none());
+        }
+        let kept = site.reminders.queue.borrow().len();
+        assert!(kept < 100, "{kept} reminders for one connection");
+        drop(stays);
     }
 }

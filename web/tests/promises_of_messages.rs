@@ -133,6 +133,44 @@ fn a_request_has_one_host() {
         assert_eq!(server.send("GET /none HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n")?, BAD_REQUEST.replace("1.1", "1.0"));
         assert_eq!(server.send("GET /none HTTP/1.1\r\nhost:\r\n\r\n")?, ok(""), "empty, but there");
         assert_eq!(server.send("GET /none HTTP/1.0\r\n\r\n")?, ok("").replace("1.1", "1.0"));
+        let with = |host| server.send(&format!("GET /none HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        for host in ["a", "A.example:8080", "a:", "127.0.0.1:80", "[::1]:80", "[fe80::1%25eth0]", "a_b", "x%41,y"] {
+            assert_eq!(with(host)?, ok(""), "{host}");
+        }
+        for host in
+            ["a b", "a/b", "u@a", "a, b", "a:b", "a:80:80", "[::1", "[::1]x", "a\\b", "a?b", "a#b", "ä", "\"a\""]
+        {
+            assert_eq!(with(host)?, BAD_REQUEST, "{host}");
+        }
+        Ok(())
+    });
+}
+
+/// RFC 9113, 8.3.1: over HTTP/2 a host is not needed, and says nothing else than the authority.
+#[test]
+fn over_http2_a_host_is_the_authority() {
+    reading(|server| {
+        // GET http://a/none, and a host, in the frames and with the numbers of HPACK; the status of the answer.
+        let status = |host: &[u8]| {
+            let fields = [b"\x82\x86\x04\x05/none\x01\x01a", host].concat();
+            let head = [&[0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1], &fields[..]].concat();
+            let mut stream = server.connect()?;
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+            stream.write_all(&head)?;
+            loop {
+                let mut frame = [0; 9];
+                stream.read_exact(&mut frame)?;
+                let mut rest = vec![0; usize::from(frame[2])];
+                stream.read_exact(&mut rest)?;
+                if frame[3] == 1 {
+                    return io::Result::Ok(if rest[0] == 0x88 { 200 } else { 100 * (u32::from(rest[0]) - 0x88) });
+                }
+            }
+        };
+        for (host, expected) in [(&b""[..], 200), (b"\x0f\x17\x01A", 200), (b"\x0f\x17\x01b", 400)] {
+            assert_eq!(status(host)?, expected, "{host:?}");
+        }
+        assert_eq!(status(b"\x0f\x17\x01a\x0f\x17\x01a")?, 400, "twice");
         Ok(())
     });
 }
