@@ -78,35 +78,49 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
 /// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it (RFC 9113, 8.3.1).
 fn has_its_host(request: &Request<Incoming>) -> bool {
+    let mut host = None;
     // Few fields are looked through faster than one is looked up.
-    let mut hosts = request.headers().iter().filter(|(name, _)| *name == http::header::HOST);
-    let Some((_, host)) = hosts.next() else { return request.version() != Version::HTTP_11 };
-    let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
-    let contradicts = request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other);
-    hosts.next().is_none() && is_host(host.as_bytes()) && !contradicts
+    for (name, value) in request.headers() {
+        if *name == http::header::HOST && host.replace(value.as_bytes()).is_some() {
+            return false;
+        }
+    }
+    let Some(host) = host else { return request.version() != Version::HTTP_11 };
+    let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host);
+    is_host(host) && !(request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other))
 }
 
 /// Whether it is a name, an address or nothing, and perhaps a port (RFC 3986, 3.2.2): what has a space, a slash or a
 /// user in it is taken apart differently by whoever comes next.
+#[inline]
 fn is_host(text: &[u8]) -> bool {
-    let end = match text {
-        [b'[', ..] => text.iter().position(|byte| *byte == b']').map_or(0, |at| at + 1),
-        _ => text.iter().position(|byte| *byte == b':').unwrap_or(text.len()),
+    let is_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
+    let name = text.iter().take_while(is_name).count();
+    let port = match &text[name..] {
+        [] => return true,
+        [b':', port @ ..] => port,
+        [b'[', address @ ..] if name == 0 => {
+            let len = address.iter().take_while(|byte| **byte == b':' || is_name(byte)).count();
+            match &address[len..] {
+                [b']'] => return true,
+                [b']', b':', port @ ..] => port,
+                _ => return false,
+            }
+        }
+        _ => return false,
     };
-    let (name, port) = text.split_at(end);
-    let port = port.strip_prefix(b":").unwrap_or(port);
-    name.iter().all(|byte| IN_HOSTS[usize::from(*byte)]) && port.iter().all(u8::is_ascii_digit)
+    port.iter().all(u8::is_ascii_digit)
 }
 
-/// The bytes that a name or an address may have.
-static IN_HOSTS: [bool; 256] = {
+/// The bytes that a name may have.
+static IN_NAMES: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
         table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
-    let others = b"-._~%!$&'()*+,;=:[]";
+    let others = b"-._~%!$&'()*+,;=";
     let mut at = 0;
     while at < others.len() {
         table[others[at] as usize] = true;

@@ -238,6 +238,7 @@ impl HttpBody for Reply {
         }
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
@@ -246,18 +247,11 @@ impl HttpBody for Reply {
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Other(first, body) => {
-                let mut hint = guard(|| body.hint()).unwrap_or_default();
-                let here = first.as_ref().and_then(|first| first.data_ref()).map_or(0, |data| data.len() as u64);
-                match hint.exact() {
-                    Some(exact) => hint.set_exact(exact + here),
-                    None => hint.set_lower(hint.lower() + here),
-                }
-                hint
-            }
+            Kind::Other(first, body) => hint(first.as_deref(), &**body),
             Kind::Closure(_) | Kind::Pipe(_) => SizeHint::default(),
         }
     }
@@ -274,8 +268,20 @@ impl Drop for Reply {
     }
 }
 
+/// How long a body is, with what it has given already.
+fn hint(first: Option<&Frame<Bytes>>, body: &dyn Erased) -> SizeHint {
+    let mut hint = guard(|| body.hint()).unwrap_or_default();
+    let here = first.and_then(|first| first.data_ref()).map_or(0, |data| data.len() as u64);
+    match hint.exact() {
+        Some(exact) => hint.set_exact(exact + here),
+        None => hint.set_lower(hint.lower() + here),
+    }
+    hint
+}
+
 /// Calls what is the user's, in a greenlet on which other requests depend; none if it panics, which the panic hook
 /// has told.
+#[inline(never)]
 fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(f)).ok()
 }
