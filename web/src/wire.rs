@@ -26,7 +26,7 @@ const OUT_LIMIT: usize = 64 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 64 * 1024;
 /// Bytes that hyper writes in one turn at most, about: with a client that reads as fast, a long body would never end.
-const TURN_LIMIT: usize = 512 * 1024;
+const TURN_LIMIT: usize = 128 * 1024;
 /// What a write counts for at least.
 const SMALL: usize = 4 * 1024;
 /// Bytes to write from which on copying costs more than the system call that it might save.
