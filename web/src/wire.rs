@@ -188,15 +188,23 @@ impl Wire {
         result
     }
 
-    /// Takes what hyper writes.
+    /// Takes what hyper writes, so much in a turn.
     fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
         let left = self.left.get();
         if left == 0 {
             context.waker().wake_by_ref(); // others have their turn first
             return Poll::Pending;
         }
-        self.left.set(left.saturating_sub(len.max(SMALL)));
+        // What the socket does not take counts for nothing: that is waited for, not polled again.
+        let taken = ready!(self.poll_take(context, parts))?;
+        self.left.set(left.saturating_sub(taken.max(SMALL)));
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Takes what hyper writes.
+    #[inline]
+    fn poll_take(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
         let waiting = self.out.borrow().len();
         if waiting > 0 && waiting + len > OUT_LIMIT {
             ready!(self.poll_flush(context))?;
