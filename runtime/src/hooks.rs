@@ -241,10 +241,7 @@ impl Places<'_> {
     fn arm(&mut self) -> io::Result<()> {
         let _busy = self.hub.busy();
         let mut reactor = self.hub.reactor.borrow_mut();
-        let reactor = match &mut *reactor {
-            Some(reactor) => reactor,
-            none => none.insert(Reactor::new(&self.hub.remote)?),
-        };
+        let reactor = Reactor::get_or_make(&mut reactor, &self.hub.remote)?;
         for (index, &(fd, interest)) in self.fds.iter().enumerate() {
             match reactor.oneshots().arm(fd, interest, self.key) {
                 Ok(()) => {}

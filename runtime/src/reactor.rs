@@ -51,8 +51,24 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
+    /// The one at `place`; made, for `remote` to wake, if there is none.
+    pub(crate) fn get_or_make<'a>(place: &'a mut Option<Reactor>, remote: &Remote) -> io::Result<&'a mut Reactor> {
+        if place.is_none() {
+            Reactor::make(place, remote)?;
+        }
+        Ok(place.as_mut().expect("it was made"))
+    }
+
+    /// Not inlined: the frame of whoever comes second, on a greenlet's stack, is to have no room for a reactor.
+    #[cold]
+    #[inline(never)]
+    fn make(place: &mut Option<Reactor>, remote: &Remote) -> io::Result<()> {
+        *place = Some(Reactor::new(remote)?);
+        Ok(())
+    }
+
     /// A poller that `remote` can wake.
-    pub(crate) fn new(remote: &Remote) -> io::Result<Reactor> {
+    fn new(remote: &Remote) -> io::Result<Reactor> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         // Last: it can be given away only once, and nothing may fail after that.

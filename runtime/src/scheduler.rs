@@ -450,10 +450,7 @@ impl Hub {
     /// Blocks the OS thread until something happens outside, at most for `limit`.
     fn wait_outside(&'static self, limit: Option<Duration>) {
         let mut reactor = self.reactor.borrow_mut();
-        if reactor.is_none() {
-            *reactor = Reactor::new(&self.remote).ok();
-        }
-        let Some(reactor) = reactor.as_mut() else {
+        let Ok(reactor) = Reactor::get_or_make(&mut reactor, &self.remote) else {
             std::thread::sleep(limit.map_or(BLIND_NAP, |limit| limit.min(BLIND_NAP)));
             return;
         };

@@ -29,6 +29,7 @@ use std::time::Instant;
 use crate::hub::{self, hub};
 use crate::park::can_park;
 use crate::prefetch::prefetch;
+use crate::reactor::Reactor;
 use crate::scheduler::Hub;
 use crate::wait_queue::{WaitQueue, Waited};
 
@@ -206,10 +207,7 @@ impl Registration {
     fn register(&self, hub: &'static Hub) -> io::Result<()> {
         let _busy = hub.busy();
         let mut reactor = hub.reactor.borrow_mut();
-        let reactor = match &mut *reactor {
-            Some(reactor) => reactor,
-            none => none.insert(crate::reactor::Reactor::new(&hub.remote)?),
-        };
+        let reactor = Reactor::get_or_make(&mut reactor, &hub.remote)?;
         let key = reactor.register(self.fd, self.readiness.clone())?;
         self.place.set(Some(Place { hub: hub.serial, key }));
         Ok(())

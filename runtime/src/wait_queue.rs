@@ -198,6 +198,12 @@ impl<T> Nodes<T> {
             self.first = Some(node);
             return FIRST;
         }
+        self.insert_more(node)
+    }
+
+    /// As `insert`, behind the first. Not inlined: a greenlet that is the only one to wait has no room on its stack for it.
+    #[inline(never)]
+    fn insert_more(&mut self, node: Node<T>) -> u32 {
         let _busy = self.more.as_ref().is_none_or(|more| more.len() == more.capacity()).then(|| hub().busy());
         let index = self.more.get_or_insert_default().insert(node);
         u32::try_from(index).ok().filter(|index| *index < FIRST).expect("fewer than 4 billion waiters")
@@ -212,12 +218,18 @@ impl<T> Nodes<T> {
         }
     }
 
-    /// Takes a node out. The memory of a crowd that has left is given back.
+    /// Takes a node out.
     #[inline(always)]
     fn remove(&mut self, index: u32) -> Node<T> {
         if index == FIRST {
             return self.first.take().expect("a place has a node");
         }
+        self.remove_more(index)
+    }
+
+    /// As `remove`, of one that is not the first. The memory of a crowd that has left is given back.
+    #[inline(never)]
+    fn remove_more(&mut self, index: u32) -> Node<T> {
         let more = self.more.as_mut().expect("a place has a node");
         let node = more.remove(index as usize);
         if more.is_empty() && more.capacity() > KEPT {
