@@ -28,7 +28,7 @@ const WAKER: Token = Token(usize::MAX);
 /// The token of the alarm.
 const ALARM: Token = Token(usize::MAX - 1);
 /// Events taken from the operating system at once. Few enough that what taking one touches is in a near cache still
-/// when its greenlet runs: with 1000 busy sockets, 64 cost 5 % less time for each request than 1024.
+/// when its greenlet runs, however many sockets are busy.
 const EVENTS: usize = 64;
 /// What is asked for, at most, by `turn_often`, in units of `EVENTS`.
 const BATCHES: usize = 16;

@@ -88,8 +88,9 @@ impl Polling {
 
     /// Whether there is a connection to be polled, which is then in `batch`, or flushed.
     fn take_batch(&self) -> bool {
-        let mut batch = self.batch.borrow_mut();
+        // First: patched, a greenlet may park for this lock, and must not have borrowed what the next poller needs.
         let mut state = lock(&self.bell);
+        let mut batch = self.batch.borrow_mut();
         if batch.is_empty() {
             std::mem::swap(&mut *batch, &mut state.rung);
         }
