@@ -4,14 +4,12 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::hub::{self, hub};
+use crate::offload::Job;
 use crate::park::can_park;
 use crate::reactor::Reactor;
-use crate::remote::Link;
 use crate::scheduler::{Hub, WaitKey};
 use crate::slot::{Mode, Reason, Slot, State};
 use crate::stack;
@@ -181,25 +179,10 @@ where
     if !to_the_end && interrupted(slot) {
         return Ok(None);
     }
-    let result = Arc::new(Mutex::new(None));
-    let (link, key, theirs) = (Link::new(), hub.next_wait(), Arc::downgrade(&result));
-    let job = move || {
-        if theirs.strong_count() == 0 {
-            return;
-        }
-        let outcome = panic::catch_unwind(AssertUnwindSafe(f));
-        if let Some(result) = theirs.upgrade() {
-            *result.lock().unwrap_or_else(PoisonError::into_inner) = outcome.ok();
-        }
-        link.wake(key);
-    };
-    let busy = hub.busy();
-    let executed = threads.execute(Box::new(job));
-    drop(busy);
-    executed?;
+    let job = Job::start(hub, threads, f)?;
     let mode = if to_the_end { Mode::Uninterruptible } else { Mode::Keyed.while_panicking() };
     hub.wait(slot, mode, call, None);
-    Ok(result.lock().unwrap_or_else(PoisonError::into_inner).take())
+    Ok(job.take().and_then(Result::ok))
 }
 
 /// Whether an interrupt is due. Code that ignores the errors of its calls would spin, so each such
