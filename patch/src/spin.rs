@@ -30,7 +30,7 @@ impl<T> Spin<T> {
     }
 
     /// Takes the lock if it is free.
-    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+    fn try_lock(&self) -> Option<Held<'_, T>> {
         (!self.held.swap(true, Ordering::Acquire)).then(|| Held(self))
     }
 

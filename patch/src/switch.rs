@@ -46,7 +46,6 @@ fn start_identity() -> Result<(), &'static str> {
 #[cfg(shared_libc)]
 fn open_locks() -> bool {
     locks::open();
-    identity::guard_forks();
     locks::is_open()
 }
 

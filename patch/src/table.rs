@@ -31,7 +31,7 @@ use crate::report::Missing;
 use crate::system as first;
 use crate::{gate, green};
 #[cfg(shared_libc)]
-use crate::{identity, locks, locks::once::Init};
+use crate::{identity, identity::list_lock::Each, locks, locks::once::Init};
 
 /// Declares the functions; `greenlet` hooks act for greenlets, `hub` hooks on any thread with a hub, `identity` hooks
 /// for greenlets with thread-locals of their own, `always` hooks for everybody, also before `patch::all`. Those of
@@ -331,6 +331,7 @@ functions! {
     cfg(shared_libc) extern "C-unwind" or "only for greenlets with thread-locals of their own" {
         counted fn pthread_once(control: *mut pthread_once_t, init: Init) -> c_int = locks::once::pthread_once;
         counted fn call_once(control: *mut pthread_once_t, init: Init) -> () = locks::once::call_once;
+        counted fn dl_iterate_phdr(each: Option<Each>, data: *mut c_void) -> c_int = identity::list_lock::dl_iterate_phdr;
     }
 }
 

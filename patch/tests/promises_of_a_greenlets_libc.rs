@@ -4,6 +4,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -248,5 +249,41 @@ fn a_timeout_that_begins_in_an_unwinding_stops_nothing() {
         killed.kill();
         assert!(killed.join().unwrap_err().is_killed());
         assert_eq!(result.get(), Some(Ok(())));
+    });
+}
+
+#[test]
+fn who_looks_at_what_is_loaded_does_not_park_while_libc_has_the_list_locked() {
+    type Each = unsafe extern "C-unwind" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> i32;
+    unsafe extern "C-unwind" {
+        fn dl_iterate_phdr(each: Each, data: *mut c_void) -> i32;
+    }
+    unsafe extern "C-unwind" fn sleeps(_: *mut libc::dl_phdr_info, _: usize, throws: *mut c_void) -> i32 {
+        thread::sleep(ms(1));
+        if throws.is_null() { 7 } else { std::panic::resume_unwind(Box::new(8)) }
+    }
+    patched("who_looks_at_what_is_loaded_does_not_park_while_libc_has_the_list_locked", || {
+        let looks = |throws| {
+            spawn(move || {
+                // SAFETY: the function only compares its argument.
+                let result = std::panic::catch_unwind(|| unsafe { dl_iterate_phdr(sleeps, throws as *mut c_void) });
+                // Afterwards it parks as ever.
+                let ran = Rc::new(Cell::new(false));
+                spawn({
+                    let ran = ran.clone();
+                    move || ran.set(true)
+                });
+                thread::sleep(ms(1));
+                assert!(ran.get());
+                result.map_err(|thrown| *thrown.downcast::<i32>().unwrap())
+            })
+        };
+        for (throws, expected) in [(0, Ok(7)), (1, Err(8))] {
+            let looks = looks(throws);
+            // At their ends they look too.
+            let ends: Vec<_> = (0..3).map(|_| spawn(|| ())).collect();
+            sward::join_all(ends).into_iter().for_each(|result| result.unwrap());
+            assert_eq!(looks.join().unwrap(), expected);
+        }
     });
 }

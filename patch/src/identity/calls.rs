@@ -11,7 +11,7 @@ use libc::{
 use sward_runtime::lowlevel::hooks::{self, ThreadPointer};
 
 use super::block::Block;
-use super::{KNOWN, modules, on_hub};
+use super::{KNOWN, after_fork, on_hub};
 use crate::locks;
 use crate::table::real;
 
@@ -44,7 +44,7 @@ pub(crate) unsafe fn _Fork() -> pid_t {
     if result == 0 {
         hooks::abandon();
         locks::forget();
-        modules::after_fork();
+        after_fork();
     }
     result
 }

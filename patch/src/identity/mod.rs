@@ -15,7 +15,8 @@
 //! kernel keeps for a thread. What libc does by the kernel's thread number it does on the hub's
 //! thread pointer: see `calls` and `set_id`.
 //!
-//! - `layout` finds out where this libc keeps what; `modules` what thread-locals there are.
+//! - `layout` finds out where this libc keeps what; `modules` what thread-locals there are; `list_lock` lets the child
+//!   of a fork find that out too.
 //! - `late` looks after libraries that come and go, `open` gives it those that come.
 //! - `block` makes, renews and frees blocks; `keys` runs destructors of `pthread_key_create`'s keys.
 
@@ -24,6 +25,7 @@ pub(crate) mod calls;
 pub(crate) mod keys;
 pub(crate) mod late;
 mod layout;
+pub(crate) mod list_lock;
 mod modules;
 #[cfg(target_arch = "x86_64")]
 mod open;
@@ -69,18 +71,14 @@ pub(crate) fn start() -> Result<(), Why> {
         let found = find()?;
         let known = KNOWN.get_or_init(|| found);
         canary(known)?;
-        // SAFETY: `after_fork` does not unwind, and only stores to a static.
+        list_lock::find();
+        // SAFETY: `after_fork` does not unwind, and only stores to statics and to a lock of libc's.
         unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
         late::catch_up();
         // SAFETY: `make` returns blocks that libc takes for threads, as the canary has shown.
         unsafe { hooks::provide(Identities { make, begin, destroy, reset, free }) };
         Ok(())
     })
-}
-
-/// Lets forks leave nothing locked in the child. To be called after all else that asks for handlers of fork.
-pub(crate) fn guard_forks() {
-    modules::guard_forks();
 }
 
 /// What was found out. Called by greenlets with thread-locals of their own only.
@@ -240,7 +238,8 @@ fn free(block: ThreadPointer) {
 }
 
 /// In a fork's child.
-extern "C" fn after_fork() {
+pub(crate) extern "C" fn after_fork() {
     Block::after_fork();
     late::after_fork();
+    list_lock::after_fork();
 }

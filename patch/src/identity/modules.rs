@@ -5,15 +5,16 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use libc::{PT_LOAD, PT_TLS, dl_phdr_info, size_t};
-use sward_runtime::lowlevel::hooks::{self, ThreadPointer};
+use libc::{Elf64_Sym, PT_LOAD, PT_TLS, dl_phdr_info, size_t};
+use sward_runtime::lowlevel::hooks::ThreadPointer;
 
 use super::layout::{Layout, Why, offset};
-use crate::spin::{Held, Spin};
+use crate::table::real;
 
+/// Asks `dladdr1` for the symbol.
+const RTLD_DL_SYMENT: c_int = 1;
 /// Asks `dladdr1` for the object's description.
 const RTLD_DL_LINKMAP: c_int = 2;
 
@@ -275,12 +276,25 @@ fn map_of(address: *const c_void, find: FindObject) -> Option<*const c_void> {
 
 /// The same by a function that may wait; null if there is none.
 pub(super) fn map_of_slowly(address: *const c_void) -> *const c_void {
+    ask(address, RTLD_DL_LINKMAP).map_or(ptr::null(), |(_, map)| map)
+}
+
+/// The size of what the symbol at an address is of.
+pub(super) fn symbol_size(address: *const c_void) -> Option<usize> {
+    let (place, symbol) = ask(address, RTLD_DL_SYMENT).filter(|(_, symbol)| !symbol.is_null())?;
+    // SAFETY: as libc says; it is in an object that is there, since it has the address.
+    let size = unsafe { (*symbol.cast::<Elf64_Sym>()).st_size };
+    ptr::eq(place.dli_saddr, address).then_some(size as usize)
+}
+
+/// What libc tells of an address, and what else is asked for.
+fn ask(address: *const c_void, what: c_int) -> Option<(libc::Dl_info, *const c_void)> {
     // SAFETY: all zeros is one.
     let mut place = unsafe { std::mem::zeroed::<libc::Dl_info>() };
-    let mut map = ptr::null_mut::<c_void>();
+    let mut extra = ptr::null_mut::<c_void>();
     // SAFETY: any address may be asked for; two places for the results.
-    let found = unsafe { dladdr1(address, &raw mut place, &raw mut map, RTLD_DL_LINKMAP) };
-    if found == 0 { ptr::null() } else { map }
+    let found = unsafe { dladdr1(address, &raw mut place, &raw mut extra, what) };
+    (found != 0).then_some((place, extra.cast_const()))
 }
 
 /// `_dl_find_object`, since glibc 2.35.
@@ -343,56 +357,14 @@ fn find(info: &dl_phdr_info) -> Option<Module> {
     Some(Module { offset: 0, image, filled: header.p_filesz as usize, len: header.p_memsz as usize })
 }
 
-/// Held by who visits the objects, for whom libc holds a lock, and by who forks: in a child, where that thread is not,
-/// libc's lock would stay locked.
-static VISITING: Spin<()> = Spin::new(());
-/// The thread that forks, if one does: other handlers of fork may visit on it.
-static FORKING: AtomicUsize = AtomicUsize::new(0);
-
-/// Lets nobody visit while a process forks, from now on. Asked for last, it is first: who waits for a visitor holds no
-/// other lock yet.
-pub(super) fn guard_forks() {
-    extern "C" fn before() {
-        std::mem::forget(VISITING.lock());
-        FORKING.store(this_thread(), Ordering::Relaxed);
-    }
-    static ONCE: Once = Once::new();
-    // SAFETY: the handlers do not unwind, and do only what is allowed between fork and exec.
-    ONCE.call_once(|| _ = unsafe { libc::pthread_atfork(Some(before), Some(after_fork), Some(after_fork)) });
-}
-
-/// After a fork, in the parent and in the child.
-pub(super) extern "C" fn after_fork() {
-    FORKING.store(0, Ordering::Relaxed);
-    VISITING.break_open();
-}
-
-/// The thread pointer of the calling thread, or of the one that the calling greenlet is on.
-fn this_thread() -> usize {
-    hooks::home().unwrap_or_else(ThreadPointer::current).address().as_ptr().addr()
-}
-
-/// The right to visit; `None`: this thread has it already.
-fn visiting() -> Option<Held<'static, ()>> {
-    loop {
-        let held = VISITING.try_lock();
-        if held.is_some() || FORKING.load(Ordering::Relaxed) == this_thread() {
-            return held;
-        }
-        // SAFETY: takes nothing. By the system call: `sched_yield` is hooked.
-        unsafe { libc::syscall(libc::SYS_sched_yield) };
-    }
-}
-
 /// Calls `f` for each object, until it says true. It must not unwind, nor allocate.
-fn visit(f: &mut dyn FnMut(&dl_phdr_info) -> bool) {
-    unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, f: *mut c_void) -> c_int {
+pub(super) fn visit(f: &mut dyn FnMut(&dl_phdr_info) -> bool) {
+    unsafe extern "C-unwind" fn each(info: *mut dl_phdr_info, _: size_t, f: *mut c_void) -> c_int {
         // SAFETY: the two pointers are libc's and ours, for the time of this call.
         let (info, f) = unsafe { (&*info, &mut *f.cast::<&mut dyn FnMut(&dl_phdr_info) -> bool>()) };
         c_int::from(f(info))
     }
     let mut f = f;
-    let _visiting = visiting();
     // SAFETY: `each` is called with our pointer before this returns.
-    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut f).cast()) };
+    unsafe { real::dl_iterate_phdr(Some(each), (&raw mut f).cast()) };
 }
