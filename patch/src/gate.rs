@@ -81,19 +81,18 @@ pub(crate) fn may_enter() -> bool {
 }
 
 /// Lets nobody in on these thread-locals until [`lift`]; returns what to give that.
-#[cfg(shared_libc)]
+#[inline]
 pub(crate) fn bar() -> Barred {
     Barred(STATE.replace(STATE.get() | INSIDE) & INSIDE)
 }
 
 /// Undoes [`bar`].
-#[cfg(shared_libc)]
+#[inline]
 pub(crate) fn lift(was: Barred) {
     STATE.set(STATE.get() & !INSIDE | was.0);
 }
 
 /// Whether a hook was being run before [`bar`].
-#[cfg(shared_libc)]
 pub(crate) struct Barred(u32);
 
 /// Runs `f` with the hooks off for this greenlet.

@@ -41,6 +41,8 @@
 //! takes effect at the next call that can. Only `sem_wait` fails, with `ECANCELED`. A deadlock among such waits is not
 //! reported, as with threads.
 //!
+//! Nobody expects an allocation to park: a global allocator that takes such locks is to be put into [`Allocator`].
+//!
 //! # What it does not do
 //!
 //! - **The root's locks block its thread**, and so do those of greenlets without thread-locals of their own: for a
@@ -67,6 +69,7 @@
 //! then the greenlet unwinds. A joined thread (`pthread_join`) is waited for to the end, and so are locks and
 //! `epoll_wait`, whose callers (tokio, libev, libuv) have no answer to a failure but to panic or abort.
 
+mod allocator;
 #[cfg(hooks)]
 mod function;
 #[cfg(hooks)]
@@ -92,6 +95,7 @@ mod table;
 #[cfg(not(hooks))]
 mod unsupported;
 
+pub use allocator::Allocator;
 pub use report::{Coverage, Missing, Object, Report};
 pub use stats::{Calls, Stats};
 #[cfg(hooks)]
