@@ -263,6 +263,26 @@ fn nobody_is_overtaken_for_ever_by_a_greenlet_that_parks_only_while_it_holds_the
         };
         let of_libc_rw = rounds_until_the_other_is_in(hold, take);
 
+        let semaphore: Arc<Shared<libc::sem_t>> = Shared::zeroed();
+        // SAFETY: nobody uses it yet.
+        assert_eq!(unsafe { libc::sem_init(semaphore.get(), 0, 1) }, 0);
+        let theirs = semaphore.clone();
+        // SAFETY: a live semaphore.
+        let hold = move || unsafe {
+            assert_eq!(libc::sem_wait(semaphore.get()), 0);
+            sward::yield_now();
+            assert_eq!(libc::sem_post(semaphore.get()), 0);
+        };
+        // SAFETY: as above.
+        let take = move || unsafe {
+            assert_eq!(libc::sem_wait(theirs.get()), 0);
+            assert_eq!(libc::sem_post(theirs.get()), 0);
+        };
+        let of_semaphores = rounds_until_the_other_is_in(hold, take);
+
+        // Each wake takes a turn of the hub, of some hundred switches, since a post may be a signal handler's.
+        assert!(of_semaphores <= 1000, "{of_semaphores}");
+
         let all = [of_std, of_libc, of_libc_rw];
         assert!(all.into_iter().all(|rounds| rounds <= 20), "{all:?}");
     });

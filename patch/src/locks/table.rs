@@ -62,7 +62,7 @@
 //! taken, for ever: greenlets are not preempted. So each [`OVERTAKEN`]th time in a row that a greenlet is woken from one
 //! lock, the greenlet of its thread that unlocks it lets it run at once. Only locks: who sends or notifies does not
 //! expect that others run before the call returns; who locks does. And not semaphores, since a post may be a signal
-//! handler's.
+//! handler's: there, who waits gives way (`semaphore`).
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -457,7 +457,7 @@ impl<'a> Linked<'a> {
             state
         });
         if state == Some(State::Piled) {
-            work_off(hooks::take_pile(), true);
+            make_woken_ready();
         }
         state != Some(State::Waits)
     }
@@ -467,6 +467,11 @@ impl Drop for Linked<'_> {
     fn drop(&mut self) {
         self.unlink();
     }
+}
+
+/// Makes ready at once whom this hub would look at in its next turn. On its thread.
+pub(super) fn make_woken_ready() {
+    work_off(hooks::take_pile(), true);
 }
 
 /// Makes ready whom other threads have put on this hub's pile, in the order in which they did. If the hub has
