@@ -50,9 +50,9 @@ impl<T> Spin<T> {
         }
     }
 
-    /// Takes it away from whoever holds it: in a fork's child, where that thread does not exist.
-    pub(crate) fn break_open(&self) {
-        self.held.store(false, Ordering::Release);
+    /// Takes it away from whoever holds it: in a fork's child, where that thread does not exist. Whether anybody did.
+    pub(crate) fn break_open(&self) -> bool {
+        self.held.swap(false, Ordering::AcqRel)
     }
 }
 

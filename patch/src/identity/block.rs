@@ -35,16 +35,23 @@ struct Links {
     previous: Option<Block>,
     /// The thread pointer of the thread whose greenlets use it.
     home: ThreadPointer,
+    /// Which list it is in.
+    list: u32,
 }
 
-/// The list of all blocks: the first.
-struct All(Option<Block>);
+/// The list of all blocks.
+struct All {
+    /// The first.
+    first: Option<Block>,
+    /// How many lists were given up before this one.
+    number: u32,
+}
 
 // SAFETY: the blocks of the list, and their links, are touched by who holds the list's lock.
 unsafe impl Send for All {}
 
 /// All blocks that there are.
-static ALL: Spin<All> = Spin::new(All(None));
+static ALL: Spin<All> = Spin::new(All { first: None, number: 0 });
 
 impl Block {
     /// A block for greenlets of the thread that `own` is of; `None` if there is no memory.
@@ -53,10 +60,10 @@ impl Block {
         block.share_malloc(layout, own);
         block.reset_locale();
         let mut all = ALL.lock();
-        let first = all.0.replace(block);
+        let first = all.first.replace(block);
         // SAFETY: room was made for the links, and the lock is held.
         unsafe {
-            block.links(layout).write(Links { next: first, previous: None, home: own });
+            block.links(layout).write(Links { next: first, previous: None, home: own, list: all.number });
             if let Some(first) = first {
                 (*first.links(layout)).previous = Some(block);
             }
@@ -67,15 +74,17 @@ impl Block {
     /// Takes the block out of the list and frees it.
     pub(super) fn drop_listed(self, layout: &Layout) {
         let mut all = ALL.lock();
-        // SAFETY: the lock is held, and the block was listed when it was made.
+        // SAFETY: the lock is held, and the block was listed when it was made; so are its neighbours, if its list is there.
         unsafe {
-            let Links { next, previous, .. } = self.links(layout).read();
-            match previous {
-                Some(previous) => (*previous.links(layout)).next = next,
-                None => all.0 = next,
-            }
-            if let Some(next) = next {
-                (*next.links(layout)).previous = previous;
+            let Links { next, previous, list, .. } = self.links(layout).read();
+            if list == all.number {
+                match previous {
+                    Some(previous) => (*previous.links(layout)).next = next,
+                    None => all.first = next,
+                }
+                if let Some(next) = next {
+                    (*next.links(layout)).previous = previous;
+                }
             }
         }
         drop(all);
@@ -89,7 +98,7 @@ impl Block {
     /// Nobody uses them yet, and their object is loaded.
     pub(super) unsafe fn renew_all(layout: &Layout, module: &Module) {
         let all = ALL.lock();
-        let mut next = all.0;
+        let mut next = all.first;
         while let Some(block) = next {
             // SAFETY: the caller vouches for it; the lock is held, so the block is there.
             unsafe {
@@ -99,9 +108,13 @@ impl Block {
         }
     }
 
-    /// In a fork's child: whoever held the list is not there.
+    /// In a fork's child: whoever held the list is not there, and may have left it half changed. Then a new one begins, for
+    /// blocks that are made from now on.
     pub(super) fn after_fork() {
-        ALL.break_open();
+        if ALL.break_open() {
+            let mut all = ALL.lock();
+            *all = All { first: None, number: all.number + 1 };
+        }
     }
 
     /// A block that is in no list, as a new thread's, with the description of the thread that `own` is of.
