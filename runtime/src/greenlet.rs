@@ -49,15 +49,18 @@ pub(crate) struct Execution {
     guard: Cell<(usize, usize)>,
 }
 
-/// Bytes of a suspended stack that are fetched ahead.
-const FETCHED: usize = 320;
+/// Bytes of a suspended stack that are fetched ahead: the frame of `Source`'s retry loop, where its socket is likely to be
+/// and the saved registers, which are this far below.
+const FETCHED: usize = 576;
+/// Bytes from the lowest of those to `Slot::frame`.
+const BELOW_FRAME: usize = 64;
 
-/// Asks the processor to fetch what the resuming of a greenlet will touch; changes nothing. With a thousand greenlets
-/// that read and write, 4 to 5 % less time for each request.
+/// Asks the processor to fetch what the resuming of a greenlet will touch; changes nothing.
 #[inline]
 pub(crate) fn prefetch_stack(slot: &Slot) {
-    prefetch(slot.frame.get(), FETCHED);
-    prefetch((&raw const slot.greenlet).cast(), 1);
+    prefetch(slot.frame.get().wrapping_sub(BELOW_FRAME), FETCHED);
+    // Where the hub writes the way back to it, at the top of the stack.
+    prefetch(slot.greenlet.yielder.get().cast(), 1);
 }
 
 impl Execution {
