@@ -22,7 +22,7 @@ pub(crate) fn write(exchange: &Exchange, status: StatusCode, sent: u64) {
 
 /// One line; `date` as in HTTP, which has the same parts in another order.
 fn line(exchange: &Exchange, status: StatusCode, sent: u64, date: &str) -> String {
-    let target = exchange.uri.path_and_query().map_or("*", |target| target.as_str());
+    let target = exchange.target();
     format!(
         r#"{} - - [{}] "{} {target} {:?}" {} {sent}"#,
         exchange.peer(),

@@ -6,7 +6,7 @@
 //!   hyper ── Exchanges::call ── spawn ────────────▶ app.answer(request)   blocks as it likes
 //!     │                                               │
 //!     └── polls Answer ◀── waker ── exchange ◀────────┘ (also if it panics or is killed)
-//!          └─▶ hyper polls Outgoing, the body; its end, or its drop, ends the exchange
+//!          └─▶ hyper polls the body of the answer; its drop ends the exchange
 //! ```
 //!
 //! Most handlers do not block. Under HTTP/1 the request's greenlet runs at once (`spawn_now`), so that the answer
@@ -21,13 +21,12 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::uri::Authority;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::{Body as _, Frame, SizeHint};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use sward_runtime::Greenlet;
 use sward_runtime::lowlevel::{recent_time, spawn_now};
@@ -45,13 +44,13 @@ const SPARES: usize = 64;
 pub(crate) struct Exchanges(pub(crate) Rc<Shared>);
 
 impl hyper::service::Service<Request<Incoming>> for Exchanges {
-    type Response = Response<Outgoing>;
+    type Response = Response<Reply>;
     type Error = Infallible;
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
-        let refused = if !has_its_host(&request) {
+        let refused = if !has_its_host(&request, &shared.site.known_host) {
             Some(StatusCode::BAD_REQUEST)
         } else if request.body().size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
@@ -77,7 +76,8 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
 /// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it (RFC 9113, 8.3.1).
-fn has_its_host(request: &Request<Incoming>) -> bool {
+#[inline]
+fn has_its_host(request: &Request<Incoming>, known: &KnownHost) -> bool {
     let mut host = None;
     // Few fields are looked through faster than one is looked up.
     for (name, value) in request.headers() {
@@ -87,12 +87,30 @@ fn has_its_host(request: &Request<Incoming>) -> bool {
     }
     let Some(host) = host else { return request.version() != Version::HTTP_11 };
     let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host);
-    is_host(host) && !(request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other))
+    known.is(host) && !(request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other))
+}
+
+/// The host that was asked for last: nearly all requests say the same.
+#[derive(Default)]
+pub(crate) struct KnownHost(Cell<Vec<u8>>);
+
+impl KnownHost {
+    /// Whether it is a host.
+    #[inline]
+    fn is(&self, text: &[u8]) -> bool {
+        let mut known = self.0.take();
+        let is = known == text || is_host(text);
+        if is && known != text {
+            known.clear();
+            known.extend_from_slice(text);
+        }
+        self.0.set(known);
+        is
+    }
 }
 
 /// Whether it is a name, an address or nothing, and perhaps a port (RFC 3986, 3.2.2): what has a space, a slash or a
 /// user in it is taken apart differently by whoever comes next.
-#[inline]
 fn is_host(text: &[u8]) -> bool {
     let is_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
     let name = text.iter().take_while(is_name).count();
@@ -143,7 +161,9 @@ pub(crate) struct Exchange {
     /// The greenlet's place in the connection's list.
     place: Cell<Option<Place>>,
     /// The answer, until the connection takes it.
-    answer: RefCell<Option<Answered>>,
+    answer: RefCell<Option<Response<Reply>>>,
+    /// Why there is none, if the handler has said so.
+    failure: RefCell<Option<String>>,
     /// The request, until its greenlet takes it.
     request: RefCell<Option<Request<Body>>>,
 }
@@ -154,8 +174,8 @@ pub(crate) struct About {
     shared: Rc<Shared>,
     /// The request's method.
     pub(crate) method: Method,
-    /// The request's target.
-    pub(crate) uri: Uri,
+    /// The request's target; none if it has no path.
+    pub(crate) target: Option<PathAndQuery>,
     /// The request's version.
     pub(crate) version: Version,
     /// Whether the client wants to leave HTTP.
@@ -184,44 +204,45 @@ impl Spares {
         self.0.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps one, if it is not in use still.
-    fn give(mut exchange: Rc<Exchange>) {
-        let Some(ended) = Rc::get_mut(&mut exchange) else { return };
+    /// Keeps one, if it is not in use still. Who gives it forgets it.
+    #[inline]
+    fn give(exchange: &mut Rc<Exchange>) {
+        let Some(ended) = Rc::get_mut(exchange) else { return };
         let site = ended.shared.site.clone();
         ended.about = None;
         *ended.request.get_mut() = None;
         *ended.answer.get_mut() = None;
+        *ended.failure.get_mut() = None;
         ended.timed_out.set(false);
         ended.done.set(false);
         ended.waker.set(None);
         ended.place.set(None);
         let mut spares = site.spares.0.borrow_mut();
         if spares.len() < SPARES {
-            spares.push(exchange);
+            spares.push(exchange.clone());
         }
     }
 }
 
-/// What a handler has answered, or why it has not.
-pub(crate) type Answered = Result<Response<Reply>, String>;
-
 impl Exchange {
     /// A request has come.
+    #[inline(always)]
     fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
         shared.exchange_begins();
-        let fate = Fate::of(request.body());
+        let (head, incoming) = request.into_parts();
+        let fate = Fate::of(&incoming);
         let mut exchange = shared.site.spares.take();
         let new = Rc::get_mut(&mut exchange).expect("nobody else has a spare one");
         new.about = Some(About {
             shared: shared.clone(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
+            method: head.method.clone(),
+            target: head.uri.path_and_query().cloned(),
+            version: head.version,
+            upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
             fate: fate.clone(),
         });
-        let body = |incoming| Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
-        *new.request.get_mut() = Some(request.map(body));
+        let body = Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
+        *new.request.get_mut() = Some(Request::from_parts(head, body));
         exchange
     }
 
@@ -231,10 +252,13 @@ impl Exchange {
         self.request.borrow_mut().take().expect("a request is answered once")
     }
 
-    /// The handler has answered.
+    /// The handler has answered, or says why it has not.
     #[inline(always)]
-    pub(crate) fn answer(&self, answer: Answered) {
-        *self.answer.borrow_mut() = Some(answer);
+    pub(crate) fn answer(&self, answer: Result<Response<Reply>, String>) {
+        match answer {
+            Ok(response) => *self.answer.borrow_mut() = Some(response),
+            Err(reason) => *self.failure.borrow_mut() = Some(reason),
+        }
     }
 
     /// Runs the application.
@@ -324,12 +348,28 @@ impl Exchange {
         Ok(())
     }
 
+    /// Puts another answer in the place of one that is none.
+    #[inline]
+    fn settle(&self, answer: &mut Option<Response<Reply>>, greenlet: Greenlet<()>) {
+        let other = match answer.as_mut().map(|response| self.check(response)) {
+            Some(Ok(())) => return,
+            Some(Err(status)) => {
+                self.failed(&format_args!("greenlet {}: the status {status} is no answer", greenlet.id()))
+            }
+            None => self.make_up(greenlet),
+        };
+        *answer = Some(other);
+    }
+
     /// The answer to a request whose handler has left none.
     #[cold]
     fn make_up(&self, greenlet: Greenlet<()>) -> Response<Reply> {
         // Killed before it began, it has left the request.
         drop(self.request.borrow_mut().take());
         let id = greenlet.id();
+        if let Some(reason) = self.failure.take() {
+            return self.failed(&format_args!("greenlet {id}: {reason}"));
+        }
         if self.timed_out.get() {
             if self.fate.as_ref().is_some_and(|fate| fate.is_waiting()) {
                 return self.refuse(StatusCode::REQUEST_TIMEOUT);
@@ -356,7 +396,12 @@ impl Exchange {
     /// Tells what went wrong, and where.
     fn log_failure(&self, reason: &dyn std::fmt::Display) {
         let peer = self.shared.peer.with_port();
-        log::error!(target: "sward_web", "{} {} from {peer}: {reason}", self.method, self.uri);
+        log::error!(target: "sward_web", "{} {} from {peer}: {reason}", self.method, self.target());
+    }
+
+    /// The request's target, as logs have it.
+    pub(crate) fn target(&self) -> &str {
+        self.target.as_ref().map_or("*", PathAndQuery::as_str)
     }
 }
 
@@ -379,7 +424,7 @@ enum State {
 }
 
 impl Future for Answer {
-    type Output = Result<Response<Outgoing>, Infallible>;
+    type Output = Result<Response<Reply>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -390,24 +435,13 @@ impl Future for Answer {
             return Poll::Pending;
         }
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
-        let mut response = match std::mem::replace(&mut this.state, State::Done) {
-            State::Running(greenlet) => {
-                let answer = exchange.answer.borrow_mut().take();
-                match answer {
-                    Some(Ok(mut response)) => match exchange.check(&mut response) {
-                        Ok(()) => response,
-                        Err(status) => {
-                            let id = greenlet.id();
-                            exchange.failed(&format_args!("greenlet {id}: the status {status} is no answer"))
-                        }
-                    },
-                    Some(Err(error)) => exchange.failed(&format_args!("greenlet {}: {error}", greenlet.id())),
-                    None => exchange.make_up(greenlet),
-                }
-            }
-            State::Refused(status) => exchange.refuse(status),
+        let mut answer = exchange.answer.borrow_mut();
+        match std::mem::replace(&mut this.state, State::Done) {
+            State::Running(greenlet) => exchange.settle(&mut answer, greenlet),
+            State::Refused(status) => *answer = Some(exchange.refuse(status)),
             State::Done => unreachable!("there was an exchange"),
-        };
+        }
+        let response = answer.as_mut().expect("whatever happens, there is an answer");
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             exchange.shared.upgrade.take();
         }
@@ -415,74 +449,57 @@ impl Future for Answer {
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         let status = response.status();
-        let wrap = |reply: Reply| Outgoing { reply, end: End { exchange: Some(exchange), status, sent: 0 } };
-        Poll::Ready(Ok(response.map(wrap)))
+        response.body_mut().ends(End { exchange: exchange.clone(), status, sent: 0 });
+        // Completed where it is, and moved once: it is large.
+        Poll::Ready(Ok(answer.take().expect("it was there just now")))
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
             exchange.shared.exchange_ends(Instant::now()); // the client left before there was an answer
-            Spares::give(exchange);
+            Spares::give(&mut exchange);
         }
     }
 }
 
-/// A response's body on its way out.
-pub(crate) struct Outgoing {
-    /// The body.
-    reply: Reply,
-    /// Ends the exchange when dropped.
-    end: End,
-}
-
-/// The end of an exchange.
-struct End {
-    /// The request, until this is dropped.
-    exchange: Option<Rc<Exchange>>,
+/// Ends an exchange when dropped, together with the body of its answer.
+pub(crate) struct End {
+    /// The exchange.
+    exchange: Rc<Exchange>,
     /// The answer's status.
     status: StatusCode,
-    /// Bytes of the answer's body that hyper has taken.
+    /// Bytes of the body that hyper has taken.
     sent: u64,
+}
+
+impl End {
+    /// hyper takes so much of the body.
+    #[inline]
+    pub(crate) fn count(&mut self, len: usize) {
+        self.sent += len as u64;
+    }
+
+    /// The body has failed.
+    pub(crate) fn log_failure(&self, error: &BoxError) {
+        self.exchange.log_failure(&format_args!("the response's body failed: {error}"));
+    }
+
+    /// Spawns a greenlet for the body.
+    pub(crate) fn spawn(&self, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+        self.exchange.shared.spawn(f)
+    }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        let Some(exchange) = self.exchange.take() else { return };
-        access_log::write(&exchange, self.status, self.sent);
+        let exchange = &self.exchange;
+        access_log::write(exchange, self.status, self.sent);
         if exchange.fate.as_ref().is_some_and(|fate| fate.is_unread()) {
             exchange.shared.unread.set(true);
         }
         exchange.shared.exchange_ends(recent_time());
-        Spares::give(exchange);
-    }
-}
-
-impl http_body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Outgoing { reply, end } = &mut *self;
-        if let Some(exchange) = &end.exchange {
-            reply.start(&|f| exchange.shared.spawn(f))?;
-        }
-        let frame = ready!(Pin::new(reply).poll_frame(context));
-        if let Some(Ok(frame)) = &frame {
-            end.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        if let (Some(Err(error)), Some(exchange)) = (&frame, &end.exchange) {
-            exchange.log_failure(&format_args!("the response's body failed: {error}"));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.reply.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.reply.size_hint()
+        Spares::give(&mut self.exchange);
     }
 }

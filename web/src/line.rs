@@ -142,13 +142,14 @@ impl<E: Engine + 'static> Line<E> {
                 && self.poller.get().is_none()
                 && let Some((at, late)) = self.next_limit()
             {
-                match late {
-                    Late::End(end) if waited && at <= Instant::now() => break end,
-                    Late::Close if waited && at <= Instant::now() => self.close(),
-                    _ => deadline = self.shared.remind(at),
+                match late.end() {
+                    _ if !waited || at > Instant::now() => deadline = self.shared.remind(at),
+                    Some(end) => break end,
+                    None => self.close(),
                 }
             }
             park(deadline);
+            self.shared.forget_reminder();
             waited = true;
         };
         self.signal.point_at(None);
@@ -171,13 +172,14 @@ impl<E: Engine + 'static> Line<E> {
         }
         self.signal.clear();
         self.wire.begin_turn();
-        let (received, phase) = (self.wire.received(), self.shared.phase.get());
+        let (received, begun, phase) = (self.wire.received(), self.shared.begun(), self.shared.phase.get());
         if let Poll::Ready(result) = engine.poll(&mut Context::from_waker(&self.waker)) {
             return Some(End::Done(result));
         }
         if let (Phase::Idle(_), Phase::Idle(_)) = (phase, self.shared.phase.get())
             && engine.has_heads()
             && self.wire.received() > received
+            && self.shared.begun() == begun
         {
             self.shared.phase.set(Phase::Head(Instant::now()));
         }
@@ -206,18 +208,16 @@ impl<E: Engine + 'static> Line<E> {
         }
     }
 
-    /// The limit that passes first, and what is then to be done.
+    /// The limit that passes first, and what is late then.
+    #[inline]
     fn next_limit(&self) -> Option<(Instant, Late)> {
         let settings = &self.shared.settings;
         let limit = match self.shared.phase.get() {
-            Phase::Head(since) => after(since, settings.head_timeout).map(|at| (at, Late::End(End::HeadTimedOut))),
+            Phase::Head(since) => after(since, settings.head_timeout).map(|at| (at, Late::Head)),
             Phase::Busy => None,
             Phase::Idle(since) => match self.closing.get() {
-                None => after(since, settings.keep_alive).map(|at| (at, Late::Close)),
-                Some(begun) => {
-                    let at = after(begun.max(since), Some(CLOSING));
-                    at.map(|at| (at, Late::End(End::TimedOut("does not close its idle connection"))))
-                }
+                None => after(since, settings.keep_alive).map(|at| (at, Late::Idle)),
+                Some(begun) => after(begun.max(since), Some(CLOSING)).map(|at| (at, Late::Closing)),
             },
         };
         let Some(stalled) = self.wire.stalled_since().and_then(|since| after(since, settings.write_timeout)) else {
@@ -225,7 +225,7 @@ impl<E: Engine + 'static> Line<E> {
         };
         match limit {
             Some((at, late)) if at <= stalled => Some((at, late)),
-            _ => Some((stalled, Late::End(End::TimedOut("does not read its answer")))),
+            _ => Some((stalled, Late::Writing)),
         }
     }
 }
@@ -275,12 +275,29 @@ impl<E: Engine + 'static> Drop for Turn<'_, E> {
     }
 }
 
-/// What to do when a limit has passed.
+/// What is late when a limit has passed.
+#[derive(Clone, Copy, Debug)]
 enum Late {
-    /// End the connection.
-    End(End),
-    /// Let it end: it is idle.
-    Close,
+    /// The rest of a request's head.
+    Head,
+    /// The next request.
+    Idle,
+    /// The client's end of a connection that was told to close.
+    Closing,
+    /// The client's reading of an answer.
+    Writing,
+}
+
+impl Late {
+    /// How the connection ends; none: it is idle, and closes.
+    fn end(self) -> Option<End> {
+        match self {
+            Late::Head => Some(End::HeadTimedOut),
+            Late::Idle => None,
+            Late::Closing => Some(End::TimedOut("does not close its idle connection")),
+            Late::Writing => Some(End::TimedOut("does not read its answer")),
+        }
+    }
 }
 
 /// When `limit` after `since` has passed.

@@ -25,9 +25,6 @@ const CAPACITY: usize = 64 * 1024;
 /// The closure of [`Reply::from_writer`](crate::Reply::from_writer).
 pub(crate) type WriteBody = Box<dyn FnOnce(&mut Writer) -> io::Result<()>>;
 
-/// Spawns a greenlet for a body.
-pub(crate) type Spawn<'a> = dyn Fn(Box<dyn FnOnce()>) -> io::Result<Greenlet<()>> + 'a;
-
 /// What writer and connection share.
 struct Shared {
     /// Written and not taken yet.
@@ -61,7 +58,10 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     /// Runs `write` in a greenlet that `spawn` makes.
-    pub(crate) fn start(write: WriteBody, spawn: &Spawn<'_>) -> Result<Pipe, BoxError> {
+    pub(crate) fn start(
+        write: WriteBody,
+        spawn: impl FnOnce(Box<dyn FnOnce()>) -> io::Result<Greenlet<()>>,
+    ) -> Result<Pipe, BoxError> {
         let shared = Rc::new(Shared {
             waiting: RefCell::new(Vec::new()),
             end: RefCell::new(None),

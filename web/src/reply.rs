@@ -6,14 +6,16 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use sward_runtime::Builder;
 use sward_runtime::lowlevel::is_interrupted;
 
 use crate::body::Body;
-use crate::pipe::{Pipe, Spawn, WriteBody, Writer};
+use crate::exchange::End;
+use crate::pipe::{Pipe, WriteBody, Writer};
 
 /// Any error, as bodies pass it on.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -45,7 +47,12 @@ const LARGEST_PIECE: u64 = 64 * 1024;
 ///     Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 /// }
 /// ```
-pub struct Reply(Kind);
+pub struct Reply {
+    /// What kind of body it is.
+    kind: Kind,
+    /// The exchange that ends with it, once the connection has it.
+    end: Option<End>,
+}
 
 /// The kinds of bodies.
 enum Kind {
@@ -75,7 +82,7 @@ impl Reply {
     where
         F: FnOnce(&mut Writer) -> io::Result<()> + 'static,
     {
-        Reply(Kind::Closure(Box::new(write)))
+        Kind::Closure(Box::new(write)).into()
     }
 
     /// A body that is read from `reader`, in a greenlet of its own, while it is being sent: reading may
@@ -113,7 +120,7 @@ impl Reply {
         B::Data: Buf,
         B::Error: Into<BoxError>,
     {
-        Reply(Kind::Other(None, Box::pin(body)))
+        Kind::Other(None, Box::pin(body)).into()
     }
 
     /// As `from_body`; what such a body has at hand is taken out of it at once, in the request's greenlet, which it may
@@ -134,44 +141,83 @@ impl Reply {
         let mut body: Pin<Box<dyn Erased>> = Box::pin(body);
         // The connection polls again what is not there yet, with a waker of its own.
         let first = match body.as_mut().poll_erased(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => return Ok(Reply(Kind::Other(None, body))),
+            Poll::Pending => return Ok(Kind::Other(None, body).into()),
             Poll::Ready(None) => return Ok(Reply::default()),
             Poll::Ready(Some(frame)) => frame?,
         };
         Ok(match first.into_data() {
             Ok(data) if body.has_ended() => data.into(),
-            Ok(data) => Reply(Kind::Other(Some(Frame::data(data).into()), body)),
-            Err(trailers) => Reply(Kind::Other(Some(trailers.into()), body)),
+            Ok(data) => Kind::Other(Some(Frame::data(data).into()), body).into(),
+            Err(trailers) => Kind::Other(Some(trailers.into()), body).into(),
         })
     }
 
-    /// Whether all of it is there.
+    /// The connection has it: its end is that of an exchange.
     #[inline]
-    fn is_at_hand(&self) -> bool {
-        matches!(self.0, Kind::Full(_))
+    pub(crate) fn ends(&mut self, end: End) {
+        self.end = Some(end);
     }
 
-    /// Starts the closure that writes the body, if that is what it is, in a greenlet that `spawn` makes.
-    pub(crate) fn start(&mut self, spawn: &Spawn<'_>) -> Result<(), BoxError> {
-        if let Kind::Closure(_) = self.0
-            && let Kind::Closure(write) = std::mem::replace(&mut self.0, Kind::Full(Bytes::new()))
-        {
-            self.0 = Kind::Pipe(Pipe::start(write, spawn)?);
+    /// Starts the closure that writes the body.
+    #[cold]
+    fn start(&mut self) -> Result<(), BoxError> {
+        if let Kind::Closure(write) = std::mem::replace(&mut self.kind, Kind::Full(Bytes::new())) {
+            self.kind = Kind::Pipe(Pipe::start(write, |f| match &self.end {
+                Some(end) => end.spawn(f),
+                None => Builder::new().name("response body").spawn(f),
+            })?);
         }
         Ok(())
+    }
+
+    /// The next frame of what is not all there.
+    fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Kind::Closure(_) = self.kind {
+            self.start()?;
+        }
+        match &mut self.kind {
+            Kind::Full(_) => Poll::Ready(None),
+            Kind::Other(first @ Some(_), _) => Poll::Ready(first.take().map(|first| Ok(*first))),
+            Kind::Other(None, body) => {
+                // It is polled in a greenlet on which other requests depend.
+                let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_erased(context)));
+                poll.unwrap_or_else(|panic| {
+                    if is_interrupted() {
+                        resume_unwind(panic); // killed with its connection
+                    }
+                    self.drop_kind();
+                    Poll::Ready(Some(Err(format!("its body panicked: {}", message(&*panic)).into())))
+                })
+            }
+            Kind::Pipe(pipe) => pipe.poll_chunk(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Kind::Closure(_) => unreachable!("a closure was started above"),
+        }
+    }
+
+    /// Drops the body: what panics there harms no other request of the connection.
+    fn drop_kind(&mut self) {
+        let kind = std::mem::replace(&mut self.kind, Kind::Full(Bytes::new()));
+        guard(|| drop(kind));
+    }
+}
+
+impl From<Kind> for Reply {
+    #[inline]
+    fn from(kind: Kind) -> Reply {
+        Reply { kind, end: None }
     }
 }
 
 /// No bytes.
 impl Default for Reply {
     fn default() -> Reply {
-        Reply(Kind::Full(Bytes::new()))
+        Kind::Full(Bytes::new()).into()
     }
 }
 
 impl From<Bytes> for Reply {
     fn from(bytes: Bytes) -> Reply {
-        Reply(Kind::Full(bytes))
+        Kind::Full(bytes).into()
     }
 }
 
@@ -216,31 +262,25 @@ impl HttpBody for Reply {
     type Data = Bytes;
     type Error = BoxError;
 
+    #[inline]
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.start(&|f| sward_runtime::Builder::new().name("response body").spawn(f))?;
-        match &mut self.0 {
-            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Other(first @ Some(_), _) => Poll::Ready(first.take().map(|first| Ok(*first))),
-            Kind::Other(None, body) => {
-                // It is polled in a greenlet on which other requests depend.
-                let poll = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_erased(context)));
-                poll.unwrap_or_else(|panic| {
-                    if is_interrupted() {
-                        resume_unwind(panic); // killed with its connection
-                    }
-                    drop(std::mem::take(&mut *self));
-                    Poll::Ready(Some(Err(format!("its body panicked: {}", message(&*panic)).into())))
-                })
-            }
-            Kind::Pipe(pipe) => pipe.poll_chunk(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
-            Kind::Closure(_) => unreachable!("a closure was started above"),
+        let this = &mut *self;
+        let frame = match &mut this.kind {
+            Kind::Full(bytes) if bytes.is_empty() => None,
+            Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            _ => ready!(this.poll_other(context)),
+        };
+        match (&frame, &mut this.end) {
+            (Some(Ok(frame)), Some(end)) => end.count(frame.data_ref().map_or(0, Bytes::len)),
+            (Some(Err(error)), Some(end)) => end.log_failure(error),
+            _ => {}
         }
+        Poll::Ready(frame)
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Other(first, body) => first.is_none() && guard(|| body.has_ended()).unwrap_or(false),
             Kind::Closure(_) | Kind::Pipe(_) => false,
@@ -249,7 +289,7 @@ impl HttpBody for Reply {
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Other(first, body) => hint(first.as_deref(), &**body),
             Kind::Closure(_) | Kind::Pipe(_) => SizeHint::default(),
@@ -257,13 +297,11 @@ impl HttpBody for Reply {
     }
 }
 
-/// What panics there harms no other request of the connection.
 impl Drop for Reply {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_at_hand() {
-            let kind = std::mem::replace(&mut self.0, Kind::Full(Bytes::new()));
-            guard(|| drop(kind));
+        if !matches!(self.kind, Kind::Full(_)) {
+            self.drop_kind();
         }
     }
 }
@@ -288,7 +326,7 @@ fn guard<T>(f: impl FnOnce() -> T) -> Option<T> {
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
+        let kind = match &self.kind {
             Kind::Full(_) => "bytes",
             Kind::Other(..) => "another body",
             Kind::Closure(_) | Kind::Pipe(_) => "a writer",

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) upgrade: RefCell<Option<UpgradeTo>>,
     /// Exchanges that have begun and not ended.
     in_flight: Cell<usize>,
+    /// Exchanges that have begun.
+    begun: Cell<u64>,
     /// The greenlets of exchanges, those that have blocked.
     greenlets: RefCell<Slab<Killer>>,
     /// Whether the connection waits for those greenlets.
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     owner: Unparker,
     /// The connection's place in its site.
     entry: usize,
+    /// When its greenlet will be unparked, if it still waits for that: at this time or before.
+    reminder: Cell<Option<Instant>>,
 }
 
 impl Shared {
@@ -73,10 +77,12 @@ impl Shared {
             unread: Cell::new(false),
             upgrade: RefCell::new(None),
             in_flight: Cell::new(0),
+            begun: Cell::new(0),
             greenlets: RefCell::new(Slab::new()),
             ending: Cell::new(false),
             owner: Unparker::current(),
             entry,
+            reminder: Cell::new(None),
         })
     }
 
@@ -86,8 +92,25 @@ impl Shared {
     }
 
     /// Has the connection's greenlet unparked at `deadline` or before; otherwise returns it, to be parked with.
+    #[inline]
     pub(crate) fn remind(&self, deadline: Instant) -> Option<Instant> {
-        self.site.remind(self.entry, deadline)
+        if self.reminder.get().is_some_and(|reminder| reminder <= deadline) {
+            return None;
+        }
+        self.remind_sooner(deadline)
+    }
+
+    /// As `remind`, if no reminder is known that comes before that.
+    #[cold]
+    fn remind_sooner(&self, deadline: Instant) -> Option<Instant> {
+        let own = self.site.remind(self.entry, deadline);
+        self.reminder.set(if own.is_none() { Some(deadline) } else { None });
+        own
+    }
+
+    /// The connection's greenlet was unparked, perhaps by its reminder.
+    pub(crate) fn forget_reminder(&self) {
+        self.reminder.set(None);
     }
 
     /// Unparks the connection's greenlet.
@@ -98,7 +121,13 @@ impl Shared {
     /// A request has come.
     pub(crate) fn exchange_begins(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.begun.set(self.begun.get() + 1);
         self.phase.set(Phase::Busy);
+    }
+
+    /// How many requests have come so far.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.get()
     }
 
     /// A request was answered, or its client has left.

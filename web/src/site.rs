@@ -13,7 +13,7 @@ use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
-use crate::exchange::Spares;
+use crate::exchange::{KnownHost, Spares};
 use crate::polling::Polling;
 use crate::settings::Settings;
 
@@ -41,6 +41,8 @@ pub(crate) struct Site {
     connections: RefCell<Slab<Connection>>,
     /// For the next requests.
     pub(crate) spares: Spares,
+    /// What they say they want.
+    pub(crate) known_host: KnownHost,
     /// Polls them.
     pub(crate) polling: Rc<Polling>,
     /// Whom to remind when.
@@ -56,6 +58,7 @@ impl Site {
             stopping: Cell::new(false),
             connections: RefCell::new(Slab::new()),
             spares: Spares::default(),
+            known_host: KnownHost::default(),
             polling: Rc::new(Polling::new()),
             reminders: Reminders::default(),
         })

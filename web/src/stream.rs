@@ -62,6 +62,7 @@ pub enum Stream {
 
 impl Stream {
     /// Reads.
+    #[inline]
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => poll_read(stream.source(), context, buffer),
@@ -72,6 +73,7 @@ impl Stream {
     }
 
     /// Writes.
+    #[inline]
     pub(crate) fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => poll_write(stream.source(), context, parts),

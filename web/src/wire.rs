@@ -220,8 +220,9 @@ impl Wire {
         Poll::Ready(Ok(len))
     }
 
-    /// Gives hyper what was read.
-    fn poll_read(&self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    /// Gives hyper what was read before it was there, and tells how much that was.
+    #[inline]
+    fn take_prefix(&self, buffer: &mut ReadBufCursor<'_>) -> usize {
         let mut prefix = self.prefix.borrow_mut();
         let had = prefix.len().min(buffer.remaining());
         if had > 0 {
@@ -231,6 +232,13 @@ impl Wire {
                 *prefix = Vec::new();
             }
         }
+        had
+    }
+
+    /// Gives hyper what was read.
+    #[inline]
+    fn poll_read(&self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let had = self.take_prefix(&mut buffer);
         let len = buffer.remaining().min(SCRATCH);
         if len == 0 {
             return Poll::Ready(Ok(()));

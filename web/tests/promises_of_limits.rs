@@ -165,6 +165,21 @@ fn an_idle_connection_is_closed() {
     });
 }
 
+/// After the second request, too, and not late with the head of the next one.
+#[test]
+fn a_connection_is_idle_after_each_request() {
+    watched(|| {
+        let server = start_with(bind()?.head_timeout(Some(ms(200))), |_| Response::new("x"))?;
+        let mut stream = server.connect()?;
+        for _ in 0..3 {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            assert!(read_answer(&mut stream)?.ends_with("\r\n\r\nx"));
+            sward::sleep(ms(400));
+        }
+        server.stop()
+    });
+}
+
 #[test]
 fn a_handler_that_takes_too_long_is_interrupted() {
     watched(|| {
