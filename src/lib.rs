@@ -7,6 +7,7 @@
 //! - [`net`]: sockets in `std::net`'s shapes.
 //! - `web` (feature `web`): HTTP servers whose handlers simply block.
 //! - `patch` (feature `patch`): makes blocking code that nobody wrote for greenlets park them.
+//! - [`inspect`]: what is going on: who waits for what, and who keeps the others waiting.
 //! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.
 
 #![forbid(unsafe_code)]
@@ -21,8 +22,8 @@ pub use sward_net::{fs, io, process, signal};
 pub use sward_patch as patch;
 pub use sward_runtime::{
     Builder, Current, Elapsed, Greenlet, GreenletId, GreenletLocal, Handle, JoinError, RemoteGreenlet, Scope,
-    ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, join_all, lowlevel, offload, run, scope,
-    shield, sleep, sleep_until, spawn, spawn_later, timeout, wait_any, wait_any_timeout, yield_now,
+    ScopedGreenlet, Waitable, block_on, current, greenlet_local, handle, inspect, join_all, lowlevel, offload, run,
+    scope, shield, sleep, sleep_until, spawn, spawn_later, timeout, wait_any, wait_any_timeout, yield_now,
 };
 #[doc(inline)]
 pub use sward_sync as sync;

@@ -85,7 +85,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// expire would feel.
 #[cfg(target_os = "linux")]
 #[inline]
-fn monotonic() -> u64 {
+pub(crate) fn monotonic() -> u64 {
     nanoseconds_of(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
 }
 
@@ -99,7 +99,7 @@ fn nanoseconds_of(time: rustix::time::Timespec) -> u64 {
 
 /// `Instant` in nanoseconds since this was first called.
 #[cfg(not(target_os = "linux"))]
-fn monotonic() -> u64 {
+pub(crate) fn monotonic() -> u64 {
     use std::sync::OnceLock;
 
     static START: OnceLock<Instant> = OnceLock::new();
@@ -108,7 +108,7 @@ fn monotonic() -> u64 {
 
 /// A clock that steps every few milliseconds and is read in a few nanoseconds (`clock_gettime(2)`,
 /// `CLOCK_MONOTONIC_COARSE`); only that it has stepped is of interest. Where the kernel ticks too
-/// slowly for the promise of 5 ms (100 Hz), the ordinary clock in milliseconds.
+/// slowly for the promise of 5 ms (100 Hz), the ordinary clock, of which the milliseconds step. In nanoseconds.
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn coarse_tick() -> u64 {
@@ -120,17 +120,26 @@ pub(crate) fn coarse_tick() -> u64 {
         let tick = clock_getres(ClockId::MonotonicCoarse);
         tick.tv_sec == 0 && tick.tv_nsec <= 4_100_000
     });
-    if fast_enough { nanoseconds_of(clock_gettime(ClockId::MonotonicCoarse)) } else { milliseconds() }
+    if fast_enough { nanoseconds_of(clock_gettime(ClockId::MonotonicCoarse)) } else { whole_milliseconds() }
 }
 
 /// Where there is no coarse clock.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn coarse_tick() -> u64 {
-    milliseconds()
+    whole_milliseconds()
 }
 
-/// Milliseconds of the ordinary clock.
+/// The ordinary clock in nanoseconds, whole milliseconds of it.
 #[cold]
-fn milliseconds() -> u64 {
-    monotonic() / 1_000_000
+fn whole_milliseconds() -> u64 {
+    monotonic() / NANOSECONDS_IN_A_MILLISECOND * NANOSECONDS_IN_A_MILLISECOND
+}
+
+/// Nanoseconds in a millisecond.
+const NANOSECONDS_IN_A_MILLISECOND: u64 = 1_000_000;
+
+/// A tick in milliseconds, which wrap around after 49 days.
+#[inline]
+pub(crate) fn milliseconds(tick: u64) -> u32 {
+    (tick / NANOSECONDS_IN_A_MILLISECOND) as u32
 }

@@ -4,7 +4,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::hub;
+use crate::{hub, inspect};
 
 /// How many forks lie between this process and the one in which the library was first used.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -19,7 +19,7 @@ pub(crate) fn watch() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
         // SAFETY: `in_child` is an `extern "C" fn` that does not unwind and does only what is allowed
-        // between fork and exec: a store to an atomic and one to a thread-local without destructor.
+        // between fork and exec: stores to atomics and one to a thread-local without destructor.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
 }
@@ -28,4 +28,5 @@ pub(crate) fn watch() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     hub::abandon();
+    inspect::abandon();
 }

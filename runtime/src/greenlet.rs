@@ -18,6 +18,7 @@ use std::{mem, ptr};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use crate::inspect;
 use crate::prefetch::prefetch;
 use crate::report;
 use crate::scope::Scope;
@@ -34,13 +35,22 @@ const LARGEST_ON_STACK: usize = 960;
 const LARGEST_COLOUR: usize = 64 << 10;
 
 /// A suspended closure and its stack.
-type Suspended = Coroutine<(), (), (), Stack>;
+type Suspended = Coroutine<Errand, (), (), Stack>;
+
+/// What a suspended greenlet is resumed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// To go on.
+    Run,
+    /// To look at its own calls (`inspect::trace`), and suspend itself again.
+    Trace,
+}
 
 /// The execution of one greenlet; empty for a vacant slot and for the root. In this order: see `Slot`.
 #[repr(C)]
 pub(crate) struct Execution {
     /// corosensei's handle to suspend by, on the greenlet's own stack; set when it first runs.
-    yielder: Cell<*const Yielder<(), ()>>,
+    yielder: Cell<*const Yielder<Errand, ()>>,
     /// The closure on its stack. Touched by `start` and `resume` only.
     suspended: UnsafeCell<Option<Suspended>>,
     /// The stack's usable size in bytes.
@@ -85,7 +95,7 @@ impl Execution {
         self.usable.set(stack.usable());
         let guard = stack.guard();
         self.guard.set((guard.end, guard.end - guard.start));
-        let first = move |yielder: &Yielder<(), ()>, ()| {
+        let first = move |yielder: &Yielder<Errand, ()>, _: Errand| {
             self.yielder.set(yielder);
             let end = End;
             main();
@@ -102,15 +112,15 @@ impl Execution {
 
     /// Runs the greenlet until it suspends itself (`None`) or has returned (its stack).
     ///
-    /// Called by `scheduler::Hub::resume` only, on the root stack, for a slot in state `Ready`:
-    /// so never for one that already runs (invariant 1).
+    /// Called by `scheduler::Hub::resume` only, on the root stack, for a slot in state `Ready`, or `Parked` if only to
+    /// be traced: so never for one that already runs (invariant 1).
     #[inline]
-    pub(crate) fn resume(&self) -> Option<Stack> {
+    pub(crate) fn resume(&self, errand: Errand) -> Option<Stack> {
         // SAFETY: the hub resumes one greenlet at a time and never from within a greenlet, so this
         // is the only reference into the cell while the greenlet runs; `start` writes to vacant
         // slots only and nothing else touches the cell.
         let cell = unsafe { &mut *self.suspended.get() };
-        match cell.as_mut().map(|suspended| suspended.resume(())) {
+        match cell.as_mut().map(|suspended| suspended.resume(errand)) {
             Some(CoroutineResult::Yield(())) => None,
             Some(CoroutineResult::Return(())) => cell.take().map(Coroutine::into_stack),
             None => unreachable!("a slot in the ready queue has an execution"),
@@ -120,13 +130,13 @@ impl Execution {
     /// As `resume`, for a greenlet with thread-locals of its own. Not inlined, and without a use of a thread-local:
     /// the compiler believes that those stay where they are for as long as a function runs.
     #[inline(never)]
-    pub(crate) fn resume_as(&self, identity: ThreadPointer) -> Option<Stack> {
+    pub(crate) fn resume_as(&self, identity: ThreadPointer, errand: Errand) -> Option<Stack> {
         let hub = ThreadPointer::current();
         // SAFETY: `identity` is the slot's, made by who was given to `identity::provide`, and freed or given to another
         // greenlet only after this one has returned. The code that runs until `hub` is set back is on the greenlet's
         // stack, where this is the thread pointer whenever it runs.
         unsafe { identity.set() };
-        let finished = self.resume();
+        let finished = self.resume(errand);
         // SAFETY: the hub's own, as it was before.
         unsafe { hub.set() };
         finished
@@ -142,7 +152,24 @@ impl Execution {
         frame.set(&raw const here);
         // SAFETY: the caller runs on this greenlet's stack, above the frame that owns the yielder
         // (`first` in `start`), which lives until `main` has returned.
-        unsafe { (*self.yielder.get()).suspend(()) };
+        let errand = unsafe { (*self.yielder.get()).suspend(()) };
+        if errand == Errand::Trace {
+            self.trace();
+        }
+    }
+
+    /// The greenlet looks at its own calls, as often as it is asked to, before it goes on.
+    #[cold]
+    #[inline(never)]
+    fn trace(&self) {
+        let here = 0;
+        loop {
+            inspect::trace_here(&raw const here);
+            // SAFETY: as in `suspend`, whose caller's frame is still there.
+            if unsafe { (*self.yielder.get()).suspend(()) } == Errand::Run {
+                return;
+            }
+        }
     }
 
     /// The addresses of the stack, all of its top page among them.

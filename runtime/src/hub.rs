@@ -3,13 +3,13 @@
 
 use std::cell::Cell;
 
-use crate::fork;
 use crate::remote::Message;
 use crate::scheduler::{Hub, WaitKey};
 use crate::slot::Reason;
 use crate::stack;
 use crate::stack::overflow::{self, Victim};
 use crate::thread_pointer::ThreadPointer;
+use crate::{fork, inspect};
 
 thread_local! {
     /// This thread's hub. Has no destructor, so it can be read at any time, in a signal handler too.
@@ -156,6 +156,7 @@ impl Hub {
             self.kill_without_waiting();
         }
         self.identities.clear();
+        inspect::ends(self);
         let unread = self.remote.close();
         #[cfg(target_os = "linux")]
         crate::doorbell::drain(self, false);

@@ -6,7 +6,7 @@
 //! interrupt that user code catches is raised again at the next blocking call.
 //!
 //! ```text
-//!   timeout A { shield { timeout B { sleep } } }        scopes: [A, B]   base: 1
+//!   timeout A { shield { timeout B { sleep } } }        expiries: [A, B]   base: 1
 //!           depth 0            depth 1                  A is held back by the shield, B is not
 //! ```
 
@@ -72,10 +72,8 @@ pub(crate) struct Interrupts {
     due: Cell<bool>,
     /// Whether the greenlet was killed.
     killed: Cell<bool>,
-    /// How many `shield` calls are under way.
-    shields: Cell<u32>,
-    /// The first of `expiries` that began inside the innermost shield.
-    base: Cell<usize>,
+    /// One more than the number of `expiries` that began outside the innermost `shield`; 0 if none is under way.
+    shield: Cell<u32>,
     /// The `timeout` calls under way, outermost first.
     expiries: RefCell<Vec<Expiry>>,
 }
@@ -86,8 +84,7 @@ impl Interrupts {
         Interrupts {
             due: Cell::new(false),
             killed: Cell::new(false),
-            shields: Cell::new(0),
-            base: Cell::new(0),
+            shield: Cell::new(0),
             expiries: RefCell::new(Vec::new()),
         }
     }
@@ -112,7 +109,7 @@ impl Interrupts {
     /// Records a kill; true if it takes effect now, false if a shield holds it back.
     pub(crate) fn kill(&self) -> bool {
         self.killed.set(true);
-        let effective = self.shields.get() == 0;
+        let effective = self.shield.get() == 0;
         self.due.set(self.due.get() || effective);
         effective
     }
@@ -122,18 +119,23 @@ impl Interrupts {
         if let Some(expiry) = self.expiries.borrow_mut().get_mut(depth) {
             expiry.expired = true;
         }
-        let effective = depth >= self.base.get();
+        let effective = depth >= self.base();
         self.due.set(self.due.get() || effective);
         effective
     }
 
+    /// The first of `expiries` that no shield holds back.
+    fn base(&self) -> usize {
+        self.shield.get().saturating_sub(1) as usize
+    }
+
     /// What to raise: a kill before a timeout, an outer timeout before an inner one.
     fn next(&self) -> Option<Interrupt> {
-        if self.killed.get() && self.shields.get() == 0 {
+        if self.killed.get() && self.shield.get() == 0 {
             return Some(Interrupt::Kill);
         }
         let expiries = self.expiries.borrow();
-        expiries.iter().skip(self.base.get()).find(|e| e.expired).map(|e| Interrupt::Timeout(e.serial))
+        expiries.iter().skip(self.base()).find(|e| e.expired).map(|e| Interrupt::Timeout(e.serial))
     }
 
     /// Unwinds with the interrupt that is due; not while a destructor runs in an unwinding, which must not unwind.
@@ -259,9 +261,9 @@ where
     F: FnOnce() -> T,
 {
     let interrupts = &hub().current().interrupts;
-    let guard = ShieldGuard { interrupts, base: interrupts.base.get() };
-    interrupts.shields.set(interrupts.shields.get() + 1);
-    interrupts.base.set(interrupts.expiries.borrow().len());
+    let outside = interrupts.expiries.borrow().len();
+    // Their depths are `u32`s: see `Due`.
+    let guard = ShieldGuard { interrupts, outer: interrupts.shield.replace(outside as u32 + 1) };
     interrupts.due.set(false);
     let value = f();
     drop(guard);
@@ -272,15 +274,14 @@ where
 struct ShieldGuard {
     /// The interrupts held back.
     interrupts: &'static Interrupts,
-    /// `Interrupts::base` as it was outside.
-    base: usize,
+    /// `Interrupts::shield` as it was outside.
+    outer: u32,
 }
 
 impl Drop for ShieldGuard {
     fn drop(&mut self) {
         let interrupts = self.interrupts;
-        interrupts.shields.set(interrupts.shields.get() - 1);
-        interrupts.base.set(self.base);
+        interrupts.shield.set(self.outer);
         interrupts.due.set(interrupts.next().is_some());
     }
 }

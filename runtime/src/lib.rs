@@ -4,6 +4,7 @@
 
 mod alarm;
 mod block_on;
+mod calls;
 mod clock;
 #[cfg(doctest)]
 mod compile_fail;
@@ -13,11 +14,13 @@ mod doorbell;
 mod fork;
 mod gate;
 mod greenlet;
+mod handler;
 #[cfg(target_os = "linux")]
 mod hooks;
 mod hub;
 mod identity;
 mod inbox;
+pub mod inspect;
 mod interrupt;
 mod join;
 mod killer;

@@ -243,6 +243,7 @@ impl Hub {
         slot.reason.set(None);
         slot.mode.set(mode);
         slot.waits_for.set(call);
+        slot.parked_at.set(self.ticked.get());
         slot.state.set(State::Parked);
         let timer = deadline.map(|deadline| self.set_deadline(slot, epoch, deadline));
         let outcome = self.switch(slot);

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::hub::{self, hub};
 use crate::inbox::Inbox;
+use crate::inspect::Traces;
 use crate::join::JoinError;
 use crate::park::park_in;
 use crate::report;
@@ -34,6 +35,8 @@ pub(crate) enum Message {
     /// Kill a greenlet that was spawned from another thread. Holds nothing of the user's, whose
     /// destructors must not run in the hub's loop.
     Kill(Arc<Control>),
+    /// Look at the calls of the parked greenlets.
+    Trace(Arc<Traces>),
 }
 
 /// A greenlet to be spawned for another thread.
@@ -73,7 +76,7 @@ impl Remote {
     }
 
     /// Sends a message; false if the hub has ended.
-    fn send(&self, message: Message) -> bool {
+    pub(crate) fn send(&self, message: Message) -> bool {
         self.inbox.push(message, || self.wake()).is_ok()
     }
 

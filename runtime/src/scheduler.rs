@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::{Clock, coarse_tick};
-use crate::greenlet::prefetch_stack;
+use crate::clock::{Clock, coarse_tick, milliseconds};
+use crate::greenlet::{Errand, prefetch_stack};
 use crate::identity::Spares;
+use crate::inspect::{self, Accounts};
 use crate::reactor::Reactor;
 use crate::remote::{Message, Remote};
 use crate::slot::{Reason, Slot, State, VACANT};
@@ -125,8 +126,12 @@ pub(crate) struct Hub {
     serials: Cell<u64>,
     /// Switches left until the next turn.
     budget: Cell<u32>,
-    /// The coarse clock at the last turn.
+    /// The coarse clock at the last turn or wait.
     tick: Cell<u64>,
+    /// The same in milliseconds; wraps around after 49 days.
+    pub(crate) ticked: Cell<u32>,
+    /// What is kept for `inspect`.
+    pub(crate) accounts: Accounts,
     /// I/O calls in a row that succeeded at once; see `Source`.
     pub(crate) streak: Cell<u32>,
     /// Whether the running greenlet has its next wait prepared (its key is given out), or is in the middle of changing
@@ -184,6 +189,8 @@ impl Hub {
             serials: Cell::new(1),
             budget: Cell::new(SWITCHES_PER_TURN + WATCHFUL_SWITCHES),
             tick: Cell::new(0),
+            ticked: Cell::new(milliseconds(coarse_tick())),
+            accounts: Accounts::default(),
             streak: Cell::new(0),
             busy: Cell::new(false),
             _alternate: AlternateStack::new().ok(),
@@ -366,6 +373,10 @@ impl Hub {
             };
             self.count_switch();
             slot.state.set(State::Running);
+            slot.switches.set(slot.switches.get() + 1);
+            if inspect::is_watching() {
+                inspect::starts(self, slot);
+            }
             if slot.is_root() {
                 return Ok(());
             }
@@ -378,8 +389,8 @@ impl Hub {
     fn resume(&'static self, slot: &'static Slot) {
         self.current.set(Some(slot));
         let finished = match slot.identity.get() {
-            None => slot.greenlet.resume(),
-            Some(identity) => slot.greenlet.resume_as(identity),
+            None => slot.greenlet.resume(Errand::Run),
+            Some(identity) => slot.greenlet.resume_as(identity, Errand::Run),
         };
         self.current.set(self.root.get());
         if let Some(stack) = finished {
@@ -394,6 +405,7 @@ impl Hub {
         slot.id.set(VACANT);
         slot.epoch.set(slot.epoch.get().wrapping_add(1));
         slot.token.set(false);
+        self.accounts.finished(slot);
         slot.scope.set(0);
         slot.interrupts.reset();
         if slot.name.borrow().is_some() {
@@ -431,8 +443,7 @@ impl Hub {
     /// One look at everything outside, without waiting.
     #[cold]
     fn turn(&'static self) {
-        let tick = coarse_tick();
-        let stepped = tick != self.tick.replace(tick);
+        let stepped = self.read_tick();
         self.budget.set(if stepped { SWITCHES_PER_TURN + WATCHFUL_SWITCHES } else { SWITCHES_PER_TURN });
         self.drain_inbox();
         if let Some(reactor) = self.reactor.borrow_mut().as_mut().filter(|reactor| reactor.has_sources()) {
@@ -442,10 +453,18 @@ impl Hub {
         self.expire_timers();
     }
 
+    /// Reads the coarse clock; tells whether it has stepped.
+    fn read_tick(&self) -> bool {
+        let tick = coarse_tick();
+        self.ticked.set(milliseconds(tick));
+        tick != self.tick.replace(tick)
+    }
+
     /// Nothing is ready: waits for I/O, a timer or another thread.
     #[cold]
     fn idle(&'static self) -> Result<(), Deadlock> {
         self.budget.set(SWITCHES_PER_TURN + WATCHFUL_SWITCHES);
+        inspect::stops(self);
         self.drain_inbox();
         if self.has_ready() {
             return Ok(());
@@ -457,6 +476,7 @@ impl Hub {
         }
         let limit = next.map(|deadline| Duration::from_nanos(deadline.saturating_sub(self.clock.now())));
         self.wait_outside(earlier(limit, self.stacks.tidy()));
+        self.read_tick();
         self.wake_futures();
         self.drain_inbox();
         self.expire_timers();
@@ -531,6 +551,7 @@ impl Hub {
                 Some(Message::Unpark(key)) => self.unpark(key),
                 Some(Message::Spawn(start)) => start.start(),
                 Some(Message::Kill(target)) => target.kill(),
+                Some(Message::Trace(traces)) => traces.make(self),
                 None => return,
             }
         }

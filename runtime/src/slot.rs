@@ -14,6 +14,7 @@
 //! greenlet or the wait it was made for, so that a late wake-up finds that out and is dropped.
 
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -110,8 +111,12 @@ pub(crate) struct Slot {
     pub(crate) mode: Cell<Mode>,
     /// An unpark that came while the greenlet was not in `lowlevel::park`.
     pub(crate) token: Cell<bool>,
+    /// When it parked last, by [`Hub::ticked`](crate::scheduler::Hub::ticked), for reports.
+    pub(crate) parked_at: Cell<u32>,
     /// What it waits for, for reports: `Event`, `Queue`, `sleep` …
     pub(crate) waits_for: Cell<&'static str>,
+    /// How often it was resumed, for reports.
+    pub(crate) switches: Cell<u64>,
     /// Kill, timeouts and shields.
     pub(crate) interrupts: Interrupts,
     /// The name given to `Builder::name`.
@@ -126,9 +131,19 @@ pub(crate) struct Slot {
     pub(crate) locals: Locals,
     /// Where it was spawned.
     pub(crate) spawned_at: Cell<&'static Location<'static>>,
+    /// The id of who spawned it.
+    pub(crate) parent: Cell<u64>,
+    /// Nanoseconds for which it had its thread, as far as they were counted.
+    pub(crate) ran: Cell<u64>,
     /// The greenlet's id, [`VACANT`] if there is none.
     pub(crate) id: Cell<u64>,
 }
+
+// A new field must not push anything out of its cache line.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Slot>() == 4 * 64);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(offset_of!(Slot, interrupts) + 8 == 64 && offset_of!(Slot, identity) == 2 * 64);
 
 impl Slot {
     /// A vacant slot.
@@ -145,6 +160,10 @@ impl Slot {
             reason: Cell::new(None),
             mode: Cell::new(Mode::Keyed),
             token: Cell::new(false),
+            parked_at: Cell::new(0),
+            switches: Cell::new(0),
+            parent: Cell::new(0),
+            ran: Cell::new(0),
             interrupts: Interrupts::new(),
             waits_for: Cell::new(""),
             spawned_at: Cell::new(Location::caller()),

@@ -289,6 +289,7 @@ where
     let id = hub.next_serial();
     slot.id.set(id);
     slot.spawned_at.set(plan.site);
+    hub.accounts.spawned(slot, hub.current());
     if let Some(name) = &plan.name {
         slot.name.replace(Some(name.clone()));
     }
@@ -311,6 +312,9 @@ where
     }
     Ok(packet)
 }
+
+/// This file: what is called from here in a backtrace is a greenlet's own function.
+pub(crate) const SOURCE: &str = file!();
 
 /// What a greenlet runs: the user's function, and what is to be done around it.
 pub(crate) struct Main<F, T> {

@@ -19,6 +19,7 @@ use std::fmt::Write;
 use std::{mem, process, ptr};
 
 use super::stderr::Stderr;
+use crate::calls;
 
 /// Calls printed from the innermost on.
 const INNERMOST: usize = 80;
@@ -85,23 +86,9 @@ pub(super) fn write(out: &mut Stderr, top: usize) {
     }
 }
 
-/// Prints one call: more than one line if the compiler inlined functions into it.
+/// Prints one call, at once: the next may be one too many.
 fn write_call(out: &mut Stderr, index: usize, ip: *mut c_void) {
-    let mut known = false;
-    ::backtrace::resolve(ip, |symbol| {
-        let _ = if known { out.write_str("      ") } else { write!(out, "{index:4}: ") };
-        known = true;
-        let _ = match symbol.name() {
-            Some(name) => writeln!(out, "{name:#}"),
-            None => writeln!(out, "{ip:?}"),
-        };
-        if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
-            let _ = writeln!(out, "             at {}:{line}", file.display());
-        }
-    });
-    if !known {
-        let _ = writeln!(out, "{index:4}: {ip:?}");
-    }
+    let _ = calls::write(out, index, ip.addr());
     out.flush();
 }
 

@@ -20,12 +20,14 @@ mod stderr;
 mod tests;
 
 use std::panic::Location;
+use std::ptr;
 use std::sync::{Once, OnceLock};
-use std::{mem, ptr};
 
 use libc::{c_int, c_void, sigaction, siginfo_t};
 
 pub(crate) use alternate::AlternateStack;
+
+use crate::handler;
 
 /// The greenlet that overflowed its stack.
 pub(crate) struct Victim<'a> {
@@ -60,26 +62,10 @@ pub(crate) fn install(describe: Describe) {
     INSTALLED.call_once(|| {
         DESCRIBE.get_or_init(|| describe);
         for (signal, former) in SIGNALS.into_iter().zip(&FORMER) {
-            handle(signal, former);
+            // SAFETY: `on_fault` is made to run at any moment.
+            unsafe { handler::install(signal, on_fault, 0, former) };
         }
     });
-}
-
-/// Puts our handler in the place of the one in force, which is kept in `former`.
-fn handle(signal: c_int, former: &OnceLock<sigaction>) {
-    // SAFETY: all zeroes is a `sigaction`: no flags, an empty mask, the default action.
-    let mut action: sigaction = unsafe { mem::zeroed() };
-    // SAFETY: asks for the action in force, which is written to a valid place.
-    if unsafe { libc::sigaction(signal, ptr::null(), &mut action) } != 0 {
-        return;
-    }
-    former.get_or_init(|| action);
-    // SAFETY: as above.
-    let mut action: sigaction = unsafe { mem::zeroed() };
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    action.sa_sigaction = on_fault as *const () as usize;
-    // SAFETY: `on_fault` has the signature that SA_SIGINFO asks for and is made to run at any moment.
-    unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
 }
 
 /// The handler. Ends the process if a greenlet overflowed its stack; otherwise as if we were not here.
@@ -139,20 +125,7 @@ unsafe fn chain(signal: c_int, by_kernel: bool, info: *mut siginfo_t, context: *
                 }
             }
         }
-        handler => {
-            // SAFETY: the kernel would have blocked these signals for that handler; the mask is put
-            // back when our handler returns. The address is a function of the signature that the
-            // flags say: the kernel would have called it in the same way.
-            unsafe {
-                libc::pthread_sigmask(libc::SIG_BLOCK, &former.sa_mask, ptr::null_mut());
-                if former.sa_flags & libc::SA_SIGINFO != 0 {
-                    let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = mem::transmute(handler);
-                    handler(signal, info, context);
-                } else {
-                    let handler: extern "C" fn(c_int) = mem::transmute(handler);
-                    handler(signal);
-                }
-            }
-        }
+        // SAFETY: the arguments are the kernel's, passed on.
+        _ => unsafe { handler::call(former, signal, info, context) },
     }
 }

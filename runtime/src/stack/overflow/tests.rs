@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use corosensei::Coroutine;
 
+use std::mem;
+
 use super::*;
 use crate::stack::own_process::in_own_process;
 use crate::stack::{Stack, StackPool};

@@ -1,0 +1,116 @@
+//! The calls that parked greenlets are in.
+//!
+//! ```text
+//!   who asks                       the hub, on the root stack          a parked greenlet
+//!   ────────                       ──────────────────────────          ─────────────────
+//!   Traces::of_parked ─ message ─▶ Traces::make ── resume(Trace) ───▶ trace_here: walks its own stack
+//!            parks                              ◀── suspend ────────   and is suspended again
+//!                   ◀──── wake ──
+//! ```
+//!
+//! Only the hub resumes greenlets, so it does this too, between two switches; nothing of the greenlet's own code runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::greenlet::Errand;
+use crate::hub::{self, hub};
+use crate::park::can_park;
+use crate::remote::Message;
+use crate::scheduler::{Hub, WaitKey};
+use crate::slot::{Mode, Reason, Slot, State};
+
+/// Calls looked at on each stack.
+const MOST: usize = 64;
+/// A stack with less than this left is not walked: the walk itself needs some of it.
+const ROOM: usize = 24 << 10;
+
+/// The calls that a greenlet is in, the innermost first, as addresses; with the greenlet's id.
+pub(crate) type Trace = (u64, Vec<usize>);
+
+/// A question that the hub is asked, and its answer.
+pub(crate) struct Traces {
+    /// The wait of who asks.
+    key: WaitKey,
+    /// At most so many greenlets, those that were spawned first.
+    limit: usize,
+    /// The answer.
+    made: Mutex<Vec<Trace>>,
+}
+
+impl Traces {
+    /// The calls that the parked greenlets of this hub are in, at most `limit` of them. Blocks the greenlet; empty in a
+    /// destructor that runs in an unwinding, which cannot wait.
+    pub(super) fn of_parked(limit: usize) -> Vec<Trace> {
+        let hub = hub();
+        if !can_park() {
+            return Vec::new();
+        }
+        hub.raise_due(hub.current(), Mode::Keyed);
+        let busy = hub.busy();
+        let traces = Arc::new(Traces { key: hub.next_wait(), limit, made: Mutex::new(Vec::new()) });
+        let sent = hub.remote.send(Message::Trace(traces.clone()));
+        drop(busy);
+        if sent {
+            hub.park(Mode::Keyed, "inspect::dump", None);
+        }
+        std::mem::take(&mut traces.made.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Answers, in the hub's loop.
+    pub(crate) fn make(&self, hub: &'static Hub) {
+        let parked = hub.table.iter().filter(|slot| !slot.is_root() && slot.state.get() == State::Parked);
+        let mut parked: Vec<_> = parked.collect();
+        parked.sort_by_key(|slot| slot.id.get());
+        let traced = parked.into_iter().take(self.limit).map(|slot| (slot.id.get(), hub.trace(slot)));
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = traced.collect();
+        hub.wake(self.key, Reason::Unparked);
+    }
+}
+
+/// What is known of the stack that is walked, for the walk.
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// First address above the stack: what comes after it are the hub's frames.
+    end: usize,
+    /// The calls found so far.
+    calls: Vec<usize>,
+}
+
+impl Hub {
+    /// The calls that a parked greenlet is in. In the hub's loop only.
+    fn trace(&'static self, slot: &'static Slot) -> Vec<usize> {
+        let stack = slot.greenlet.addresses();
+        if slot.frame.get().addr().saturating_sub(stack.start) < ROOM {
+            return Vec::new();
+        }
+        self.accounts.walk.replace(Walk { end: stack.end, calls: Vec::with_capacity(MOST) });
+        // Nothing that the walk calls may park: this is not the greenlet's turn.
+        let busy = self.busy();
+        let finished = match slot.identity.get() {
+            None => slot.greenlet.resume(Errand::Trace),
+            Some(identity) => slot.greenlet.resume_as(identity, Errand::Trace),
+        };
+        debug_assert!(finished.is_none(), "a greenlet on this errand suspends itself again");
+        drop(busy);
+        self.accounts.walk.take().calls
+    }
+}
+
+/// Walks the stack that it runs on, for the hub: the calls whose frames begin above `from`. On a greenlet's stack,
+/// resumed for `Errand::Trace`.
+pub(crate) fn trace_here(from: *const u8) {
+    let Some(hub) = hub::existing() else { return };
+    let mut walk = hub.accounts.walk.borrow_mut();
+    let Walk { end, calls } = &mut *walk;
+    // SAFETY: the lock that this goes without is for Windows; everywhere else the walk only reads the stack and the
+    // tables for unwinding. A greenlet that is parked may hold that lock.
+    unsafe {
+        backtrace::trace_unsynchronized(|frame| {
+            let at = frame.sp().addr();
+            if at > from.addr() && at < *end {
+                calls.push(frame.ip().addr());
+            }
+            at < *end && calls.len() < MOST
+        });
+    }
+}
