@@ -159,6 +159,14 @@ fn destroy_now() {
 pub(crate) fn end(slot: &'static Slot) {
     // What ran since the values of `greenlet_local!` were dropped, and since `destroy` (the destructors of thread-locals,
     // and of a result that nobody wants), may have made more of both, which the slot's next greenlet must not find.
+    if !slot.locals.is_empty() || slot.identity.get().is_some() {
+        end_with_leftovers(slot);
+    }
+}
+
+/// The body of `end`.
+#[inline(never)]
+fn end_with_leftovers(slot: &'static Slot) {
     if !slot.locals.is_empty() {
         let _ = slot.locals.clear();
     }

@@ -235,6 +235,14 @@ struct Extras {
     observed: Cell<bool>,
 }
 
+impl Extras {
+    /// The greenlet has ended.
+    #[cold]
+    fn start_links(&self) {
+        self.links.take().into_iter().for_each(|start| start());
+    }
+}
+
 impl<T> Packet<T> {
     /// Of a greenlet that has not finished.
     ///
@@ -257,7 +265,7 @@ impl<T> Packet<T> {
     }
 
     /// Names the greenlet and puts it into a scope.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn describe(&self, name: Option<Rc<str>>, children: Option<Rc<Children>>) {
         if let Some(children) = children {
             let _ = self.children.set(children);
@@ -302,7 +310,7 @@ impl<T> Packet<T> {
         std::mem::forget(none);
         self.finished.set(true);
         if let Some(extras) = self.extras.get() {
-            extras.links.take().into_iter().for_each(|start| start());
+            extras.start_links();
         }
         self.waiters.wake_all();
     }

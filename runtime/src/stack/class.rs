@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use super::guard::Guards;
 use super::region::Region;
 use super::size::Layout;
-use super::{BATCH, Stack, os};
+use super::{BATCH, Stack, kind, os};
 
 /// Slots in a class's first region; a few greenlets shall be cheap.
 const FIRST_REGION: u32 = 16;
@@ -73,6 +73,8 @@ impl Marks {
 pub(super) struct Class {
     /// How slots are divided.
     pub(super) layout: Layout,
+    /// What its stacks have in common.
+    kind: u64,
     /// How guards are made.
     guards: Guards,
     /// How many idle stacks keep what.
@@ -98,6 +100,7 @@ impl Class {
     pub(super) fn new(layout: Layout, guards: Guards, marks: Marks) -> Class {
         Class {
             layout,
+            kind: kind(&layout),
             guards,
             marks,
             warm: Vec::new(),
@@ -128,7 +131,7 @@ impl Class {
     /// Whether `stack` comes from here.
     #[inline]
     pub(super) fn owns(&self, stack: &Stack) -> bool {
-        self.layout.usable == stack.usable() && self.layout.guard == stack.guard_len()
+        self.kind == stack.class()
     }
 
     /// No stack of this class will be taken any more: gives all memory back as the last stacks come in.
@@ -254,7 +257,7 @@ impl Class {
             unsafe { give_back(batch.map(Stack::top_page)) };
         }
         for stack in self.cool.drain(..excess) {
-            if let Some(region) = &mut self.regions[stack.region as usize] {
+            if let Some(region) = &mut self.regions[stack.region()] {
                 region.put_cold(&self.layout, stack);
             }
         }
@@ -281,8 +284,8 @@ impl Class {
         if !doomed.contains(&true) {
             return;
         }
-        self.warm.retain(|stack| !doomed[stack.region as usize]);
-        self.cool.retain(|stack| !doomed[stack.region as usize]);
+        self.warm.retain(|stack| !doomed[stack.region()]);
+        self.cool.retain(|stack| !doomed[stack.region()]);
         self.carving = self.carving.filter(|&number| !doomed[number as usize]);
         for (region, _) in self.regions.iter_mut().zip(doomed).filter(|(_, doomed)| *doomed) {
             if let Some(region) = region.take() {
@@ -312,7 +315,7 @@ impl Class {
     fn with_pages_by_region(&self) -> Vec<usize> {
         let mut pages = vec![0; self.regions.len()];
         for stack in self.warm.iter().chain(&self.cool) {
-            pages[stack.region as usize] += 1;
+            pages[stack.region()] += 1;
         }
         pages
     }

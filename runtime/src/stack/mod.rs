@@ -70,6 +70,20 @@ pub(crate) fn widen_guards() {
     GUARD_WANTED.store(WIDE_GUARD, Ordering::Relaxed);
 }
 
+/// Where a stack's region is in its `kind`.
+const REGION_SHIFT: u32 = 32;
+/// Where the bytes of a page are.
+const PAGE_SHIFT: u32 = 48;
+/// Where the bytes of the guard are.
+const GUARD_SHIFT: u32 = 56;
+
+/// What the stacks of a layout have in common: `Stack::kind` without the region.
+fn kind(layout: &Layout) -> u64 {
+    (layout.usable / UNIT) as u64
+        | u64::from(layout.page.ilog2()) << PAGE_SHIFT
+        | u64::from(layout.guard.ilog2()) << GUARD_SHIFT
+}
+
 /// A stack, on loan from a [`StackPool`].
 ///
 /// Dropping it instead of giving it back leaks it: its memory is never used again and stays mapped,
@@ -80,14 +94,10 @@ pub(crate) fn widen_guards() {
 pub(crate) struct Stack {
     /// The address above its first byte; a multiple of 16, in the top page of its slot.
     base: NonZeroUsize,
-    /// The bytes promised, in units of `UNIT`.
-    usable: u32,
-    /// Which region of its class it is from.
-    region: u16,
-    /// The bytes of a page, as a power of two.
-    page_shift: u8,
-    /// The bytes of the guard, as a power of two.
-    guard_shift: u8,
+    /// From the lowest bits: the bytes promised in units of `UNIT` (32 bits), which region of its class it is from (16),
+    /// and the bytes of a page and of the guard, both as a power of two (8 and 8). One word, so that it is written and
+    /// read as one: reading what was written in pieces makes the processor wait.
+    kind: u64,
     /// Goes back to the pool of its own thread.
     not_send: PhantomData<*const ()>,
 }
@@ -97,10 +107,7 @@ impl Stack {
     fn new(layout: &Layout, top: usize, offset: usize, region: u16) -> Stack {
         Stack {
             base: NonZeroUsize::new(top - offset).expect("nothing is mapped at address 0"),
-            usable: (layout.usable / UNIT) as u32,
-            region,
-            page_shift: layout.page.ilog2() as u8,
-            guard_shift: layout.guard.ilog2() as u8,
+            kind: kind(layout) | u64::from(region) << REGION_SHIFT,
             not_send: PhantomData,
         }
     }
@@ -108,7 +115,7 @@ impl Stack {
     /// The bytes that a greenlet may use; at least what was asked for.
     #[inline]
     pub(crate) fn usable(&self) -> usize {
-        self.usable as usize * UNIT
+        self.kind as u32 as usize * UNIT
     }
 
     /// The addresses below the usable ones, where every access faults.
@@ -118,16 +125,27 @@ impl Stack {
         end - self.guard_len()..end
     }
 
+    /// Which region of its class it is from.
+    fn region(&self) -> usize {
+        usize::from((self.kind >> REGION_SHIFT) as u16)
+    }
+
+    /// What all stacks of its class have in common; see `kind`.
+    #[inline]
+    fn class(&self) -> u64 {
+        self.kind & !(u64::from(u16::MAX) << REGION_SHIFT)
+    }
+
     /// How many addresses those are.
     #[inline]
     fn guard_len(&self) -> usize {
-        1 << self.guard_shift
+        1 << (self.kind >> GUARD_SHIFT)
     }
 
     /// The page that every use touches first.
     #[inline]
     fn top_page(&self) -> Range<usize> {
-        let page = 1 << self.page_shift;
+        let page = 1 << (self.kind >> PAGE_SHIFT) as u8;
         let start = (self.base.get() - 1) & !(page - 1);
         start..start + page
     }
