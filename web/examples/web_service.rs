@@ -45,6 +45,9 @@ use options::{Driver, HELP, Options};
 /// How long requests may run on after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// A handler that neither blocks nor yields for so long is reported on stderr.
+const RUDE: Duration = Duration::from_millis(200);
+
 /// How long a page may take to come.
 const FETCH: Duration = Duration::from_secs(10);
 
@@ -115,6 +118,7 @@ fn allow_many_sockets() {
 
 /// Serves until SIGTERM.
 fn serve<L: Listen>(server: Server<L>, options: &Options, tls: Option<ServerConfig>, app: Router) -> io::Result<()> {
+    sward::inspect::watch(RUDE);
     let mut server = server.stop_on_signal(GRACE);
     if let Some(max) = options.max_connections {
         server = server.pool(max);
@@ -143,6 +147,7 @@ fn app(accounts: Accounts) -> Router {
         .route("/sleep/postgres/", get(sleep_by_postgres))
         .route("/parse/", get(parse))
         .route("/cpu/", get(compute))
+        .route("/greenlets/", get(greenlets))
         .with_state(accounts)
 }
 
@@ -187,7 +192,7 @@ async fn parse(Query(query): Arguments) -> Response {
 }
 
 /// Computes without blocking. Nothing can interrupt that: it is up to the handler to let others run. The answer says
-/// how long they have waited.
+/// how long they have waited, and the watchdog who it was.
 async fn compute(Query(query): Arguments) -> Response {
     let Some(n) = number(&query, "n", 20.0) else { return bad_request("n is a number") };
     let pulse = Pulse::begin();
@@ -205,6 +210,15 @@ async fn compute(Query(query): Arguments) -> Response {
     }
     let waited = pulse.end();
     format!("{value}\nothers waited {} ms at most\n", waited.as_millis()).into_response()
+}
+
+/// What the greenlets of this hub are at.
+async fn greenlets() -> Response {
+    let mut tree = Vec::new();
+    match sward::inspect::dump(&mut tree) {
+        Ok(()) => tree.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 /// A greenlet that wants to run every few milliseconds, and notes how late it was.

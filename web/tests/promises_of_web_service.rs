@@ -83,11 +83,12 @@ fn its_routes_answer() {
     });
 }
 
-/// While a handler computes, others are answered, unless it is rude.
+/// While a handler computes, others are answered, unless it is rude: then the watchdog says who it is.
 #[test]
 fn computing_politely_lets_others_be_answered() {
     watched(|| {
-        let service = start(&[])?;
+        let (mut reports, stderr) = std::io::pipe()?;
+        let service = Service::start_with(SELF, &["--addr", "127.0.0.1:0"], stderr)?;
         for (path, polite) in [("/cpu/?n=6", true), ("/cpu/?n=6&rude=1", false)] {
             let mut computing = service.connect()?;
             write!(computing, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")?;
@@ -102,6 +103,32 @@ fn computing_politely_lets_others_be_answered() {
             let waited: u64 = waited.and_then(|(waited, _)| waited.parse().ok()).expect(&answer);
             assert!(polite || waited >= 290, "{path}: {answer}");
         }
+        // Its names are looked up, in the program of a debug build, for as long as it takes.
+        let mut said = String::new();
+        sward::offload(move || {
+            while !said.contains("compute") {
+                let mut some = [0; 4096];
+                let count = reports.read(&mut some)?;
+                assert!(count > 0, "{said}");
+                said.push_str(&String::from_utf8_lossy(&some[..count]));
+            }
+            assert!(said.contains("has not switched for") && said.contains("web_service.rs:"), "{said}");
+            Ok(())
+        })
+    });
+}
+
+/// A request in flight is in the tree, with the handler that it is in.
+#[test]
+fn its_greenlets_can_be_seen() {
+    watched(|| {
+        let service = start(&[])?;
+        let mut stream = service.connect()?;
+        stream.write_all(b"GET /sleep/timer/?s=3600 HTTP/1.1\r\nhost: test\r\n\r\n")?;
+        sward::sleep(ms(50));
+        let (status, tree) = get(&service, "/greenlets/")?;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(tree.contains("waits in sleep") && tree.contains("sleep_by_timer"), "{tree}");
         Ok(())
     });
 }

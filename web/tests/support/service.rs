@@ -37,10 +37,16 @@ pub fn serve_if_asked() -> bool {
 impl Service {
     /// Starts it and waits until it listens. `test` is the test of this program that calls [`serve_if_asked`].
     pub fn start(test: &str, arguments: &[&str]) -> io::Result<Service> {
+        Service::start_with(test, arguments, Stdio::inherit())
+    }
+
+    /// As `start`, with this for its stderr.
+    pub fn start_with(test: &str, arguments: &[&str], stderr: impl Into<Stdio>) -> io::Result<Service> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--exact", test, "--nocapture"])
             .env(ARGUMENTS, arguments.join("\n"))
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()?;
         let mut out = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
         let mut said = String::new();
