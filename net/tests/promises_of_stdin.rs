@@ -40,21 +40,27 @@ fn reads() {
     watched(|| if what == "lines" { lines() } else { killed() });
 }
 
-/// Says each line, and at the end whether another greenlet could run while it waited.
+/// How often another greenlet runs until a line has been waited for.
+const WAIT: u32 = 6;
+
+/// Says each line and whether another greenlet could run while it waited, and when the first one has been waited for.
 fn lines() -> io::Result<()> {
     let ticks = Rc::new(Cell::new(0));
     let ticker = spawn({
         let ticks = ticks.clone();
         move || {
-            loop {
+            for tick in 1.. {
                 sleep(ms(1));
                 ticks.set(ticks.get() + 1);
+                if tick == WAIT && ticks.get() == WAIT {
+                    say("waits").unwrap();
+                }
             }
         }
     });
     say("ready")?;
     for line in sward::io::stdin().lines() {
-        say(&format!("{:?} after {}", line?, if ticks.get() > 5 { "a wait" } else { "no wait" }))?;
+        say(&format!("{:?} after {}", line?, if ticks.get() >= WAIT { "a wait" } else { "no wait" }))?;
         ticks.set(0);
     }
     ticker.kill();
@@ -97,7 +103,7 @@ fn a_pipe_is_waited_for_and_ends() {
         let (mut child, mut says) = child("lines", Stdio::piped())?;
         let mut stdin = child.stdin.take().unwrap();
         assert_eq!(next(&mut says)?, ": ready");
-        std::thread::sleep(ms(50)); // so that it waits
+        assert_eq!(next(&mut says)?, ": waits");
         stdin.write_all(b"half a l")?;
         std::thread::sleep(ms(20));
         stdin.write_all(b"ine\r\nanother\nwithout an end")?;
@@ -134,7 +140,7 @@ fn a_terminal_gives_lines_and_its_end() {
         let (mut child, mut says) = child("lines", File::options().read(true).write(true).open(name)?)?;
         let mut ours = File::from(ours);
         assert_eq!(next(&mut says)?, ": ready");
-        std::thread::sleep(ms(30));
+        assert_eq!(next(&mut says)?, ": waits");
         ours.write_all(b"typed\n")?;
         assert_eq!(next(&mut says)?, ": \"typed\" after a wait");
         ours.write_all(b"\x04")?; // Control-D: the end
