@@ -3,6 +3,7 @@
 //! Each figure is the difference between the hooked call and libc's own, found past the hooks; the
 //! two are measured in turns, and the best round of each counts.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::hint::black_box;
@@ -47,6 +48,7 @@ fn main() -> io::Result<()> {
         recv // keeps the socket open until here
     });
     drop(in_greenlet.join().expect("a figure"));
+    sward::spawn(allocate).join().expect("a figure");
     identity();
     for connections in [1, 50] {
         compare_echoes(connections)?;
@@ -83,6 +85,22 @@ fn lock_and_wake(whose: &str) {
         move || unsafe { black_box(syscall)(libc::SYS_getppid, std::ptr::null(), 0, 0, 0, 0, 0) as isize }
     };
     report(&format!("another system call, {whose}"), other(hooked), other(real));
+}
+
+/// The allocator in which nobody parks, and the one in it.
+fn allocate() {
+    fn pair(allocator: impl GlobalAlloc) -> impl Fn() -> isize {
+        const LAYOUT: Layout = Layout::new::<[u64; 8]>();
+        move || {
+            // SAFETY: what is freed was allocated with that layout.
+            unsafe {
+                let place = black_box(allocator.alloc(LAYOUT));
+                allocator.dealloc(place, LAYOUT);
+            }
+            0
+        }
+    }
+    report("alloc and dealloc in patch::Allocator", pair(sward::patch::Allocator::new(System)), pair(System));
 }
 
 /// libc's own function.
