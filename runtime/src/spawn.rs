@@ -220,25 +220,27 @@ impl Builder {
         T: 'scope,
     {
         let mut plan = self.plan(Location::caller());
-        plan.children = Some(scope.children().clone());
+        plan.children = Some(scope.children());
         let packet = spawn_with(plan, f, |slot, stack, main| launch_scoped(scope, slot, stack, main))?;
         Ok(ScopedGreenlet::new(packet))
     }
 
     /// What was said so far.
-    fn plan(self, caller: &'static Location<'static>) -> Plan {
+    fn plan(&self, caller: &'static Location<'static>) -> Plan<'_> {
         let mut plan = Plan::new(self.site.unwrap_or(caller));
-        plan.name = self.name;
+        plan.name = self.name.as_ref();
         plan.stack_size = self.stack_size;
         plan.shared_tls = self.shared_tls;
         plan
     }
 }
 
-/// Everything about a greenlet to be but what it runs.
-struct Plan {
+/// Everything about a greenlet to be but what it runs. Owns nothing, so that the compiler sees through it where most of
+/// it is constant.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
     /// Its name.
-    name: Option<Rc<str>>,
+    name: Option<&'a Rc<str>>,
     /// Usable bytes of stack.
     stack_size: Option<usize>,
     /// Where it is spawned.
@@ -246,15 +248,15 @@ struct Plan {
     /// Whether it shares its thread's thread-locals even if greenlets have some of their own.
     shared_tls: bool,
     /// The scope it belongs to.
-    children: Option<Rc<Children>>,
+    children: Option<&'a Rc<Children>>,
     /// The running greenlet, if the new one is to run at once and that one right after it.
     ahead_of: Option<&'static Slot>,
 }
 
-impl Plan {
+impl Plan<'_> {
     /// Of an ordinary greenlet.
     #[inline]
-    fn new(site: &'static Location<'static>) -> Plan {
+    fn new(site: &'static Location<'static>) -> Self {
         Plan { name: None, stack_size: None, site, shared_tls: false, children: None, ahead_of: None }
     }
 
@@ -268,7 +270,7 @@ impl Plan {
 /// Makes a greenlet; `launch` puts its main function on the stack.
 #[inline]
 fn spawn_with<F, T>(
-    plan: Plan,
+    plan: Plan<'_>,
     f: F,
     launch: impl FnOnce(&'static Slot, Stack, Main<F, T>),
 ) -> io::Result<Rc<Packet<T>>>
@@ -290,16 +292,16 @@ where
     slot.id.set(id);
     slot.spawned_at.set(plan.site);
     hub.accounts.spawned(slot, hub.current());
-    if let Some(name) = &plan.name {
+    if let Some(name) = plan.name {
         slot.name.replace(Some(name.clone()));
     }
-    if let Some(children) = &plan.children {
+    if let Some(children) = plan.children {
         children.enter();
         slot.scope.set(children.serial());
     }
     let key = GreenletKey { hub: hub.serial, slot: slot.index, id };
     let packet = Packet::new(key, plan.site);
-    packet.describe(plan.name, plan.children);
+    packet.describe(plan.name.cloned(), plan.children.cloned());
     launch(slot, stack, Main { f, packet: packet.clone(), slot, hub });
     hub.live.set(hub.live.get() + 1);
     hub.wake_closers();
@@ -307,7 +309,7 @@ where
         None => hub.push_ready(slot),
         Some(caller) => hub.push_first(slot, caller),
     }
-    if packet.children.get().is_some_and(|children| children.doomed()) {
+    if plan.children.is_some_and(|children| children.doomed()) {
         hub.kill(slot);
     }
     Ok(packet)
@@ -336,6 +338,7 @@ where
     #[inline]
     pub(crate) fn run(self) {
         let Main { f, packet, slot, hub } = self;
+
         identity::begin(hub, slot);
         let mut result = if slot.interrupts.killed() {
             discard(f).and(Err(JoinError::killed()))
