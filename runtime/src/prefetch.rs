@@ -1,5 +1,13 @@
 //! Fetching memory before it is needed: a hint to the processor, which goes on with its work meanwhile.
 
+use crate::greenlet::prefetch_stack;
+use crate::scheduler::Hub;
+
+/// Greenlets whose memory is fetched at a time, which divides the switches of a turn. One at a time, each would wait
+/// for the look-up of its pages, which takes long if there are many, above all in a virtual machine; the processor makes
+/// several look-ups at once.
+const FETCHED_AHEAD: u32 = 16;
+
 /// Bytes that the processor fetches at once.
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
@@ -13,5 +21,27 @@ pub(crate) fn prefetch(start: *const u8, len: usize) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch is a hint: it does not read as far as the program can tell, and cannot fault.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
+    }
+}
+
+impl Hub {
+    /// Fetches the memory of those that run next, as many as run until this does so again: called by a greenlet that was
+    /// woken by an event, before its system call.
+    #[inline(always)]
+    pub(crate) fn prefetch_next(&self) {
+        if self.budget.get().is_multiple_of(FETCHED_AHEAD) {
+            self.prefetch_first();
+        }
+    }
+
+    /// Fetches the memory of the first greenlets in the ready queue.
+    #[inline(never)]
+    pub(crate) fn prefetch_first(&self) {
+        let mut next = self.head.get();
+        for _ in 0..FETCHED_AHEAD {
+            let Some(slot) = next else { return };
+            prefetch_stack(slot);
+            next = slot.next.get();
+        }
     }
 }

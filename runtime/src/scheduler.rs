@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, coarse_tick, milliseconds};
-use crate::greenlet::{Errand, prefetch_stack};
+use crate::greenlet::Errand;
 use crate::identity::Spares;
 use crate::inspect::{self, Accounts};
 use crate::reactor::Reactor;
@@ -38,10 +38,6 @@ const SWITCHES_PER_TICK: u32 = 4;
 /// After the clock has stepped it is read at each of so many switches: if it steps again among them, switches are
 /// so far apart that four of them would be too late.
 const WATCHFUL_SWITCHES: u32 = 64;
-/// Greenlets whose memory is fetched at a time, a power of two that divides the others. One at a time, each would wait
-/// for the look-up of its pages, which takes long if there are many, above all in a virtual machine; the processor makes
-/// several look-ups at once.
-const FETCHED_AHEAD: u32 = 16;
 /// An idle hub without a poller (no file descriptor was to be had) looks again after this time.
 const BLIND_NAP: Duration = Duration::from_millis(5);
 
@@ -115,7 +111,7 @@ pub(crate) struct Hub {
     /// Whether `run` may wait there.
     pub(crate) closing: Cell<bool>,
     /// The ready queue's first.
-    head: Cell<Option<&'static Slot>>,
+    pub(crate) head: Cell<Option<&'static Slot>>,
     /// The ready queue's last.
     tail: Cell<Option<&'static Slot>>,
     /// The root; `None` before `begin` only.
@@ -125,7 +121,7 @@ pub(crate) struct Hub {
     /// The next serial number for `next_serial`.
     serials: Cell<u64>,
     /// Switches left until the next turn.
-    budget: Cell<u32>,
+    pub(crate) budget: Cell<u32>,
     /// The coarse clock at the last turn or wait.
     tick: Cell<u64>,
     /// The same in milliseconds; wraps around after 49 days.
@@ -322,26 +318,6 @@ impl Hub {
             self.tail.set(None);
         }
         Some(slot)
-    }
-
-    /// Fetches the memory of those that run next, as many as run until this does so again: called by a greenlet that was
-    /// woken by an event, before its system call.
-    #[inline(always)]
-    pub(crate) fn prefetch_next(&self) {
-        if self.budget.get().is_multiple_of(FETCHED_AHEAD) {
-            self.prefetch_first();
-        }
-    }
-
-    /// Fetches the memory of the first greenlets in the ready queue.
-    #[inline(never)]
-    fn prefetch_first(&self) {
-        let mut next = self.head.get();
-        for _ in 0..FETCHED_AHEAD {
-            let Some(slot) = next else { return };
-            prefetch_stack(slot);
-            next = slot.next.get();
-        }
     }
 
     /// Whether any greenlet is ready.
