@@ -171,7 +171,9 @@ impl Locals {
         if let Some(earlier) = self.get(key) {
             return earlier;
         }
-        self.entries.borrow_mut().get_or_insert_default().push((key, Some(value.clone())));
+        // One at first, not room for four: most greenlets have no more.
+        let first = || Box::new(Vec::with_capacity(1));
+        self.entries.borrow_mut().get_or_insert_with(first).push((key, Some(value.clone())));
         value
     }
 

@@ -25,7 +25,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use sward_runtime::Greenlet;
@@ -160,12 +160,21 @@ pub(crate) struct Exchange {
     waker: Cell<Option<Waker>>,
     /// The greenlet's place in the connection's list.
     place: Cell<Option<Place>>,
+    /// What passes between connection and greenlet. None while the greenlet is blocked: thousands may be.
+    parcel: RefCell<Option<Box<Parcel>>>,
+}
+
+/// What a connection and a greenlet hand to each other; large.
+#[derive(Default)]
+struct Parcel {
+    /// The request's head, until its greenlet takes it.
+    head: Option<request::Parts>,
+    /// The request's body, until its greenlet takes it.
+    body: Option<Body>,
     /// The answer, until the connection takes it.
-    answer: RefCell<Option<Response<Reply>>>,
+    answer: Option<Response<Reply>>,
     /// Why there is none, if the handler has said so.
-    failure: RefCell<Option<String>>,
-    /// The request, until its greenlet takes it.
-    request: RefCell<Option<Request<Body>>>,
+    failure: Option<String>,
 }
 
 /// What is known of a request when it comes.
@@ -210,9 +219,9 @@ impl Spares {
         let Some(ended) = Rc::get_mut(exchange) else { return };
         let site = ended.shared.site.clone();
         ended.about = None;
-        *ended.request.get_mut() = None;
-        *ended.answer.get_mut() = None;
-        *ended.failure.get_mut() = None;
+        if let Some(parcel) = ended.parcel.get_mut() {
+            (parcel.head, parcel.body, parcel.answer, parcel.failure) = (None, None, None, None);
+        }
         ended.timed_out.set(false);
         ended.done.set(false);
         ended.waker.set(None);
@@ -241,23 +250,30 @@ impl Exchange {
             upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
             fate: fate.clone(),
         });
-        let body = Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
-        *new.request.get_mut() = Some(Request::from_parts(head, body));
+        let parcel = new.parcel.get_mut().get_or_insert_default();
+        parcel.body = Some(Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer));
+        parcel.head = Some(head);
         exchange
     }
 
     /// The request, for the handler.
     #[inline(always)]
     pub(crate) fn take_request(&self) -> Request<Body> {
-        self.request.borrow_mut().take().expect("a request is answered once")
+        const ONCE: &str = "a request is answered once";
+        let mut parcel = self.parcel.borrow_mut();
+        let parcel = parcel.as_mut().expect(ONCE);
+        let body = parcel.body.take().expect(ONCE);
+        Request::from_parts(parcel.head.take().expect(ONCE), body)
     }
 
     /// The handler has answered, or says why it has not.
     #[inline(always)]
     pub(crate) fn answer(&self, answer: Result<Response<Reply>, String>) {
+        let mut parcel = self.parcel.borrow_mut();
+        let parcel = parcel.get_or_insert_default();
         match answer {
-            Ok(response) => *self.answer.borrow_mut() = Some(response),
-            Err(reason) => *self.failure.borrow_mut() = Some(reason),
+            Ok(response) => parcel.answer = Some(response),
+            Err(reason) => parcel.failure = Some(reason),
         }
     }
 
@@ -275,6 +291,7 @@ impl Exchange {
             if self.version < Version::HTTP_2 { spawn_now(answer)? } else { self.shared.spawn_greenlet(answer)? };
         if !self.done.get() {
             self.place.set(Some(self.shared.enlist(&greenlet)));
+            self.parcel.borrow_mut().take_if(|parcel| parcel.head.is_none());
         }
         Ok(greenlet)
     }
@@ -350,24 +367,24 @@ impl Exchange {
 
     /// Puts another answer in the place of one that is none.
     #[inline]
-    fn settle(&self, answer: &mut Option<Response<Reply>>, greenlet: Greenlet<()>) {
-        let other = match answer.as_mut().map(|response| self.check(response)) {
+    fn settle(&self, parcel: &mut Parcel, greenlet: Greenlet<()>) {
+        let other = match parcel.answer.as_mut().map(|response| self.check(response)) {
             Some(Ok(())) => return,
             Some(Err(status)) => {
                 self.failed(&format_args!("greenlet {}: the status {status} is no answer", greenlet.id()))
             }
-            None => self.make_up(greenlet),
+            None => self.make_up(parcel, greenlet),
         };
-        *answer = Some(other);
+        parcel.answer = Some(other);
     }
 
     /// The answer to a request whose handler has left none.
     #[cold]
-    fn make_up(&self, greenlet: Greenlet<()>) -> Response<Reply> {
+    fn make_up(&self, parcel: &mut Parcel, greenlet: Greenlet<()>) -> Response<Reply> {
         // Killed before it began, it has left the request.
-        drop(self.request.borrow_mut().take());
+        (parcel.head, parcel.body) = (None, None);
         let id = greenlet.id();
-        if let Some(reason) = self.failure.take() {
+        if let Some(reason) = parcel.failure.take() {
             return self.failed(&format_args!("greenlet {id}: {reason}"));
         }
         if self.timed_out.get() {
@@ -435,13 +452,14 @@ impl Future for Answer {
             return Poll::Pending;
         }
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
-        let mut answer = exchange.answer.borrow_mut();
+        let mut parcel = exchange.parcel.borrow_mut();
+        let parcel = parcel.get_or_insert_default();
         match std::mem::replace(&mut this.state, State::Done) {
-            State::Running(greenlet) => exchange.settle(&mut answer, greenlet),
-            State::Refused(status) => *answer = Some(exchange.refuse(status)),
+            State::Running(greenlet) => exchange.settle(parcel, greenlet),
+            State::Refused(status) => parcel.answer = Some(exchange.refuse(status)),
             State::Done => unreachable!("there was an exchange"),
         }
-        let response = answer.as_mut().expect("whatever happens, there is an answer");
+        let response = parcel.answer.as_mut().expect("whatever happens, there is an answer");
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             exchange.shared.upgrade.take();
         }
@@ -451,7 +469,7 @@ impl Future for Answer {
         let status = response.status();
         response.body_mut().ends(End { exchange: exchange.clone(), status, sent: 0 });
         // Completed where it is, and moved once: it is large.
-        Poll::Ready(Ok(answer.take().expect("it was there just now")))
+        Poll::Ready(Ok(parcel.answer.take().expect("it was there just now")))
     }
 }
 

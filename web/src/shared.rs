@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     in_flight: Cell<usize>,
     /// Exchanges that have begun.
     begun: Cell<u64>,
-    /// The greenlets of exchanges, those that have blocked.
+    /// The greenlets of exchanges, those that have blocked. Most connections never have more than one.
     greenlets: RefCell<Slab<Killer>>,
     /// Whether the connection waits for those greenlets.
     ending: Cell<bool>,
@@ -78,7 +78,7 @@ impl Shared {
             upgrade: RefCell::new(None),
             in_flight: Cell::new(0),
             begun: Cell::new(0),
-            greenlets: RefCell::new(Slab::new()),
+            greenlets: RefCell::new(Slab::with_capacity(1)),
             ending: Cell::new(false),
             owner: Unparker::current(),
             entry,

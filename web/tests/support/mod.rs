@@ -12,6 +12,7 @@ use sward::net::TcpStream;
 use sward::web::{Body, IntoAnswer, Request, Server, ServerHandle};
 
 pub mod client;
+pub mod stages;
 
 /// How long a test may take. Sanitizers and valgrind are slow.
 const LIMIT: Duration = Duration::from_secs(60);

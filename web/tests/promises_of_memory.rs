@@ -1,0 +1,50 @@
+//! Of connections that have ended nothing stays on the heap. A file of its own, since it counts what the process has
+//! there.
+//!
+//! What the kernel has given for it is noisier: it grows in steps, whenever more connections are open at a time than
+//! ever before, since stacks and the allocator keep what the highest wave has filled.
+
+mod support;
+
+use std::alloc::System;
+
+use cap::Cap;
+use support::stages::{every_stage, leave_after_any_byte, wait_for_none};
+use support::{bind, ms, watched};
+
+/// Counts what is on the heap.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// The open file descriptors of this process.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// A leak would show after each round; a pool that has grown, because a wave was higher than all before, after one.
+#[test]
+fn nothing_is_kept_of_connections_that_have_ended() {
+    watched(|| {
+        let (server, alive) = every_stage(bind()?)?;
+        server.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        sward::sleep(ms(10));
+        let idle = descriptors();
+        let mut before = 0;
+        let mut grown = Vec::new();
+        for _ in 0..6 {
+            leave_after_any_byte(&server)?;
+            wait_for_none(&alive);
+            while descriptors() > idle {
+                sward::sleep(ms(5));
+            }
+            sward::sleep(ms(20)); // the greenlets end right after their sockets
+            let now = HEAP.allocated();
+            if now <= before {
+                return server.stop();
+            }
+            grown.push(now - before);
+            before = now;
+        }
+        panic!("bytes more on the heap after each round of connections: {grown:?}");
+    });
+}
