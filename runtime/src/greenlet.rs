@@ -24,7 +24,7 @@ use crate::report;
 use crate::scope::Scope;
 use crate::slot::Slot;
 use crate::spawn::Main;
-use crate::stack::{self, Stack};
+use crate::stack::{self, Stack, UNIT};
 use crate::thread_pointer::ThreadPointer;
 
 /// A greenlet's main function is boxed if it is larger than this: corosensei puts at most 1 KiB on a
@@ -53,10 +53,10 @@ pub(crate) struct Execution {
     yielder: Cell<*const Yielder<Errand, ()>>,
     /// The closure on its stack. Touched by `start` and `resume` only.
     suspended: UnsafeCell<Option<Suspended>>,
-    /// The stack's usable size in bytes.
-    usable: Cell<usize>,
-    /// First address above the guard, and the guard's size.
-    guard: Cell<(usize, usize)>,
+    /// First address above the guard.
+    bottom: Cell<usize>,
+    /// The stack's usable size and the guard's, in units of `UNIT`.
+    sizes: Cell<(u32, u32)>,
 }
 
 /// Bytes of a suspended stack that are fetched ahead: the frame of `Source`'s retry loop, where its socket is likely to be
@@ -65,12 +65,16 @@ const FETCHED: usize = 576;
 /// Bytes from the lowest of those to `Slot::frame`.
 const BELOW_FRAME: usize = 64;
 
+/// Bytes of what is known of a source that are fetched ahead.
+const FETCHED_OF_SOURCE: usize = 128;
+
 /// Asks the processor to fetch what the resuming of a greenlet will touch; changes nothing.
 #[inline]
 pub(crate) fn prefetch_stack(slot: &Slot) {
     prefetch(slot.frame.get().wrapping_sub(BELOW_FRAME), FETCHED);
     // Where the hub writes the way back to it, at the top of the stack.
     prefetch(slot.greenlet.yielder.get().cast(), 1);
+    prefetch(slot.source.get(), FETCHED_OF_SOURCE);
 }
 
 impl Execution {
@@ -79,8 +83,8 @@ impl Execution {
         Execution {
             suspended: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
-            usable: Cell::new(0),
-            guard: Cell::new((0, 0)),
+            bottom: Cell::new(0),
+            sizes: Cell::new((0, 0)),
         }
     }
 
@@ -92,9 +96,9 @@ impl Execution {
     /// caller waits for it (`scope`) or `main` borrows nothing. This execution must be empty.
     #[inline]
     pub(crate) unsafe fn start<F: FnOnce()>(&'static self, stack: Stack, main: F) {
-        self.usable.set(stack.usable());
         let guard = stack.guard();
-        self.guard.set((guard.end, guard.end - guard.start));
+        self.bottom.set(guard.end);
+        self.sizes.set(((stack.usable() / UNIT) as u32, (guard.len() / UNIT) as u32));
         let first = move |yielder: &Yielder<Errand, ()>, _: Errand| {
             self.yielder.set(yielder);
             let end = End;
@@ -174,27 +178,28 @@ impl Execution {
 
     /// The addresses of the stack, all of its top page among them.
     pub(crate) fn addresses(&self) -> Range<usize> {
-        let (start, _) = self.guard.get();
-        start..start + self.usable.get() + stack::page_size()
+        let start = self.bottom.get();
+        start..start + self.usable() + stack::page_size()
     }
 
     /// The addresses of the guard below the stack.
     pub(crate) fn guard(&self) -> Range<usize> {
-        let (end, len) = self.guard.get();
-        end - len..end
+        let end = self.bottom.get();
+        end - self.sizes.get().1 as usize * UNIT..end
     }
 
     /// Whether the caller runs on this greenlet's stack, and not (a signal handler) on another.
     #[inline]
     pub(crate) fn is_on_stack(&self) -> bool {
         let here = 0u8;
-        let distance = (&raw const here).addr().wrapping_sub(self.guard.get().0);
-        distance < self.usable.get() + LARGEST_COLOUR
+        let distance = (&raw const here).addr().wrapping_sub(self.bottom.get());
+        distance < self.usable() + LARGEST_COLOUR
     }
 
     /// The usable size of the stack, in bytes.
+    #[inline]
     pub(crate) fn usable(&self) -> usize {
-        self.usable.get()
+        self.sizes.get().0 as usize * UNIT
     }
 }
 

@@ -92,7 +92,7 @@ impl Mode {
 /// What the hub knows about one greenlet.
 ///
 /// In this order, which puts what each park, wake and switch touches into two cache lines: from `index` to the first
-/// of `interrupts`, and `identity` with `greenlet`. With a thousand greenlets no near cache holds them all, so each line is felt.
+/// of `interrupts`, and `identity` to `greenlet`. With a thousand greenlets no near cache holds them all, so each line is felt.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     /// Position in the table; 0 is the root.
@@ -125,6 +125,8 @@ pub(crate) struct Slot {
     pub(crate) scope: Cell<u64>,
     /// Where its own thread-locals are; `None` if it shares its thread's.
     pub(crate) identity: Cell<Option<ThreadPointer>>,
+    /// What is known of the source that it has waited for last, for `prefetch_stack`. It may be gone.
+    pub(crate) source: Cell<*const u8>,
     /// The stack with its suspended execution.
     pub(crate) greenlet: Execution,
     /// Values of `greenlet_local!`.
@@ -162,6 +164,7 @@ impl Slot {
             token: Cell::new(false),
             parked_at: Cell::new(0),
             switches: Cell::new(0),
+            source: Cell::new(std::ptr::null()),
             parent: Cell::new(0),
             ran: Cell::new(0),
             interrupts: Interrupts::new(),

@@ -422,6 +422,7 @@ impl<T: AsFd> Source<T> {
                 return result;
             }
             self.registration.ensure()?;
+            hub().current().source.set(Rc::as_ptr(&self.registration.readiness).cast());
             if let Waited::TimedOut(()) = side.wait(name, deadline) {
                 // Data that came in the same turn beats the timeout.
                 return attempt(side, || call(&self.io)).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));

@@ -54,7 +54,8 @@ use corosensei::stack::StackPointer;
 use class::{Class, Marks};
 use guard::Guards;
 pub(crate) use os::page_size;
-use size::{GUARD, Layout, UNIT, WIDE_GUARD};
+pub(crate) use size::UNIT;
+use size::{GUARD, Layout, WIDE_GUARD};
 
 /// Ranges that one system call is told about; also how many stacks change state at a time.
 const BATCH: usize = 64;

@@ -23,8 +23,8 @@ pub(super) const COLOUR: usize = 128;
 /// Number of different starts.
 pub(super) const COLOURS: usize = 16;
 
-/// The unit in which a `Stack` keeps its usable size, and the smallest page there is.
-pub(super) const UNIT: usize = 4096;
+/// The unit in which usable sizes are kept, and the smallest page there is.
+pub(crate) const UNIT: usize = 4096;
 
 /// How each slot of one size class is divided; all sizes are whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
