@@ -47,7 +47,7 @@ fn children_find_nothing_locked_that_libc_locks_while_others_look_at_what_is_loa
         let looks = || _ = objects(|| ());
         let prints = || assert!(!Backtrace::force_capture().to_string().is_empty());
         let in_child_too = || spawn(|| ()).join().is_ok() && objects(|| ()) > 0;
-        meanwhile(&[looks, looks, prints], move || (0..200).for_each(|_| in_child(in_child_too)));
+        meanwhile(&[looks, looks, prints], move || (0..50).for_each(|_| in_child(in_child_too)));
     });
 }
 
