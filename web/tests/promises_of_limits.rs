@@ -315,7 +315,7 @@ fn stop_finishes_requests_and_closes_idle_connections() {
 #[test]
 fn stop_timeout_kills_what_does_not_finish() {
     watched(|| {
-        let dropped = Rc::new(Cell::new(0));
+        let (handled, dropped) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         /// Counts when dropped.
         struct Count(Rc<Cell<u32>>);
         impl Drop for Count {
@@ -324,8 +324,9 @@ fn stop_timeout_kills_what_does_not_finish() {
             }
         }
         let server = start({
-            let dropped = dropped.clone();
+            let (handled, dropped) = (handled.clone(), dropped.clone());
             move |_| {
+                handled.set(handled.get() + 1);
                 let _count = Count(dropped.clone());
                 sward::sleep(Duration::from_secs(50));
                 Response::new("x")
@@ -335,7 +336,9 @@ fn stop_timeout_kills_what_does_not_finish() {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
         let client = Client::connect(server.addr)?;
         sward::spawn(move || client.send("/", None));
-        sward::sleep(ms(20));
+        while handled.get() < 2 {
+            sward::sleep(ms(1));
+        }
         let begun = Instant::now();
         assert!(!server.handle.stop_timeout(ms(50)));
         assert!(begun.elapsed() < ms(1000), "{:?}", begun.elapsed());
