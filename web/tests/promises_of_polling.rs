@@ -147,13 +147,14 @@ fn count_panics() {
 fn bodies_may_survive_their_connection_for_a_while() {
     watched(|| {
         count_panics();
-        let ended = Rc::new(Cell::new(0));
-        let count = ended.clone();
+        let (begun, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (begins, count) = (begun.clone(), ended.clone());
         let server = start(move |request| {
-            let count = Count(count.clone());
+            let (begins, count) = (begins.clone(), Count(count.clone()));
             let shields = request.uri().path() == "/shields";
             let call = move || {
                 let _count = count;
+                begins.set(begins.get() + 1);
                 if shields {
                     sward::shield(|| sward::sleep(ms(100)));
                 } else {
@@ -170,7 +171,9 @@ fn bodies_may_survive_their_connection_for_a_while() {
             let client = Client::connect(server.addr)?;
             sward::spawn(move || client.send(path, None));
         }
-        sward::sleep(ms(20)); // they are being polled
+        while begun.get() < 4 {
+            sward::sleep(ms(1));
+        }
         assert!(!server.handle.stop_timeout(ms(20)));
         server.serving.join().unwrap()?;
         while ended.get() < 4 {
