@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Buf;
@@ -104,23 +104,33 @@ where
     B::Error: Into<BoxError>,
 {
     fn answer(&self, exchange: &Exchange) {
+        exchange.answer(self.respond(exchange).map_err(|error| error.to_string()));
+    }
+}
+
+impl<S> Tower<S> {
+    /// Waits for the service's response. Blocks the greenlet.
+    #[inline]
+    fn respond<B>(&self, exchange: &Exchange) -> Result<Response<Reply>, BoxError>
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + 'static,
+        B::Data: Buf,
+        B::Error: Into<BoxError>,
+    {
         let mut service = self.0.clone();
-        let answer = wait(poll_fn(|context| service.poll_ready(context)))
-            .and_then(|()| wait(service.call(exchange.take_request())))
-            .map_err(Into::into)
-            .and_then(|response| {
-                let (head, body) = response.into_parts();
-                Ok(Response::from_parts(head, Reply::begin_body(body)?))
-            });
-        exchange.answer(answer.map_err(|error: BoxError| error.to_string()));
+        wait(pin!(poll_fn(|context| service.poll_ready(context)))).map_err(Into::into)?;
+        let response = wait(pin!(service.call(exchange.take_request()))).map_err(Into::into)?;
+        let (head, body) = response.into_parts();
+        Ok(Response::from_parts(head, Reply::begin_body(body)?))
     }
 }
 
 /// Runs a future to its end. Most are ready at once, and need no waker; the others are polled again, with one. Blocks
 /// the greenlet.
 #[inline]
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+fn wait<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => sward_runtime::block_on(future),

@@ -352,7 +352,8 @@ impl Exchange {
         if status.is_informational() && !switches {
             return Err(status);
         }
-        if let Some(said) = response.headers().get(http::header::CONTENT_LENGTH)
+        // Looked through, as above.
+        if let Some((_, said)) = response.headers().iter().find(|(name, _)| **name == http::header::CONTENT_LENGTH)
             && let Some(len) = response.body().size_hint().exact()
         {
             // With a wrong length the rest of this answer would be taken for the next one. One to HEAD may say how

@@ -30,7 +30,7 @@ const PLOTS: [Plot; 4] = [
 ];
 
 /// Where, when and how this runs.
-pub fn about(quick: bool, rounds: usize, seconds: u32) -> String {
+pub fn about(quick: bool, rounds: usize, seconds: u32, pairs: usize) -> String {
     let command = |name: &str, arg: &str| {
         let output = Command::new(name).arg(arg).output().map(|output| output.stdout).unwrap_or_default();
         String::from_utf8_lossy(&output).trim().to_owned()
@@ -44,7 +44,7 @@ pub fn about(quick: bool, rounds: usize, seconds: u32) -> String {
     let kind = command("uname", "-m");
     format!(
         "`benches/peers/web/run{flag}` on {date}, Linux {linux}, {cores} shared {kind} cores, load average {load} at the \
-         start:\nmedians of {rounds} rounds of {seconds} s, in which the servers take turns."
+         start:\nmedians of {rounds} rounds ({pairs} for the ratios) of {seconds} s, in which the servers take turns."
     )
 }
 
@@ -76,7 +76,8 @@ fn comparison(text: &mut String, servers: &[Server], results: &Results) {
                 let theirs = samples.get(&rival)?;
                 median(mine.iter().zip(theirs).map(|(mine, theirs)| mine.cpu / theirs.cpu))
             });
-            let ratio = ratio.zip(server.rival).map_or(String::new(), |(ratio, rival)| format!("{ratio:.2} of {rival}"));
+            let ratio =
+                ratio.zip(server.rival).map_or(String::new(), |(ratio, rival)| format!("{ratio:.2} of {rival}"));
             Some(format!("{cpu:.1} | {ratio}"))
         };
         let empty = || " | ".to_owned();
@@ -124,7 +125,11 @@ pub fn write(section: &str, servers: &[Server], results: &Results) -> io::Result
             .enumerate()
             .map(|(index, server)| {
                 let point = |&n: &usize| Some((n as f64, results.at(n, index, what).filter(|y| *y > 0.0)?));
-                Line { name: server.name, colour: server.colour, points: CONNECTIONS.iter().filter_map(point).collect() }
+                Line {
+                    name: server.name,
+                    colour: server.colour,
+                    points: CONNECTIONS.iter().filter_map(point).collect(),
+                }
             })
             .collect();
         let ticks = CONNECTIONS.map(|n| n as f64);

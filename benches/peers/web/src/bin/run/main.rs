@@ -14,6 +14,8 @@ use servers::Server;
 const CONNECTIONS: [usize; 4] = [10, 100, 1000, 10_000];
 /// How many are in the comparison of pairs.
 const PAIRS: usize = 64;
+/// How often pairs are compared: their ratios are near one, and differ from round to round.
+const PAIR_ROUNDS: usize = 9;
 
 /// What was measured: the samples of each server at each load, one from each round.
 #[derive(Default)]
@@ -39,7 +41,7 @@ impl Results {
 fn main() -> std::io::Result<()> {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let (rounds, seconds) = if quick { (2, 1) } else { (5, 5) };
-    let about = docs::about(quick, rounds, seconds);
+    let about = docs::about(quick, rounds, seconds, PAIR_ROUNDS);
     let servers = servers::all();
     let mut results = Results::default();
     for round in 0..rounds {
@@ -56,6 +58,9 @@ fn main() -> std::io::Result<()> {
                 Ok(())
             })?;
         }
+    }
+    for round in 0..PAIR_ROUNDS {
+        eprintln!("pairs, round {} of {PAIR_ROUNDS}", round + 1);
         for pipelined in [false, true] {
             each(&servers, round, |index, server| {
                 let load = Load { connections: PAIRS, seconds, pipelined };

@@ -11,9 +11,6 @@ use crate::servers::{Server, programs};
 
 /// Connections of which each has been served once and then waits.
 const IDLE: usize = 9_900;
-/// Clock ticks in a second, as `/proc` counts them on Linux.
-const TICKS: f64 = 100.0;
-
 /// What wrk does.
 pub struct Load {
     /// Open connections.
@@ -72,12 +69,15 @@ impl Running {
         Err(io::Error::other(format!("{} does not listen", server.name)))
     }
 
-    /// Seconds of processor time so far, of all threads.
+    /// Seconds of processor time so far, of all threads that live.
     fn cpu(&self) -> io::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name, in parentheses, may hold anything.
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        Ok(fields[11..13].iter().filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            // In clock ticks, as `stat` has it, a second is known to a hundredth.
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += text.split(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(f64::NAN);
+        }
+        Ok(nanoseconds / 1e9)
     }
 
     /// The largest resident memory so far, in MiB.
