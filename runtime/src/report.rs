@@ -48,7 +48,6 @@ impl Hub {
     /// The root waits for what can never come. Other greenlets stay parked, the hub stays usable.
     #[cold]
     pub(crate) fn panic_with_deadlock(&'static self, root: &'static Slot) -> ! {
-        root.state.set(State::Running);
         root.epoch.set(root.epoch.get().wrapping_add(1));
         let mut report = format!(
             "deadlock: the root waits in {} and nothing can ever wake it: no greenlet is ready, and there is no timer, \

@@ -331,12 +331,14 @@ impl Hub {
     #[inline(always)]
     pub(crate) fn switch(&'static self, slot: &'static Slot) -> Result<(), Deadlock> {
         self.streak.set(0);
-        if slot.is_root() {
+        let outcome = if slot.is_root() {
             self.run_until_root_is_ready()
         } else {
             slot.greenlet.suspend(&slot.frame);
             Ok(())
-        }
+        };
+        slot.state.set(State::Running);
+        outcome
     }
 
     /// The loop. Runs on the root stack while the root waits.
@@ -348,7 +350,6 @@ impl Hub {
                 continue;
             };
             self.count_switch();
-            slot.state.set(State::Running);
             slot.switches.set(slot.switches.get() + 1);
             if inspect::is_watching() {
                 inspect::starts(self, slot);
@@ -377,7 +378,7 @@ impl Hub {
     /// Takes a finished greenlet's stack and slot back.
     #[inline]
     fn retire(&'static self, slot: &'static Slot, stack: Stack) {
-        slot.state.set(State::Vacant);
+        debug_assert!(slot.state.get() == State::Vacant, "a greenlet's last act");
         slot.id.set(VACANT);
         slot.epoch.set(slot.epoch.get().wrapping_add(1));
         slot.token.set(false);

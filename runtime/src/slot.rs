@@ -27,11 +27,15 @@ use crate::thread_pointer::ThreadPointer;
 pub(crate) const VACANT: u64 = u64::MAX;
 
 /// Where a greenlet is in its life; see the drawing above.
+///
+/// `Running` is set on the greenlet's own stack, at its beginning and after each switch to it, and what follows it is
+/// set there before the switch away: whoever finds the current greenlet in that state (a signal handler) knows that the
+/// thread is not in the middle of a switch, where no unwinder finds its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// No greenlet here.
+    /// No greenlet here, or one that has done everything but return.
     Vacant,
-    /// In the ready queue: new, woken, or after a yield.
+    /// In the ready queue: new, woken, or after a yield. Or out of it, as the hub switches to it.
     Ready,
     /// The one that runs.
     Running,

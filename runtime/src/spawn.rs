@@ -15,7 +15,7 @@ use crate::park::can_park;
 use crate::report;
 use crate::scheduler::{GreenletKey, Hub};
 use crate::scope::{Children, Scope, ScopedGreenlet};
-use crate::slot::{Mode, Slot};
+use crate::slot::{Mode, Slot, State};
 use crate::stack::Stack;
 use crate::thread_pointer::ThreadPointer;
 
@@ -338,7 +338,7 @@ where
     #[inline]
     pub(crate) fn run(self) {
         let Main { f, packet, slot, hub } = self;
-
+        slot.state.set(State::Running);
         identity::begin(hub, slot);
         let mut result = if slot.interrupts.killed() {
             discard(f).and(Err(JoinError::killed()))
@@ -368,6 +368,7 @@ where
             children.leave();
         }
         identity::end(slot);
+        slot.state.set(State::Vacant);
     }
 }
 

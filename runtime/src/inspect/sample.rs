@@ -3,25 +3,28 @@
 //! ```text
 //!   watchdog                                   the thread
 //!   ────────                                   ──────────
-//!   state: IDLE ─▶ ASKED
-//!   tgkill ──────────────────────────────────▶ on_signal: ASKED ─▶ WRITING
+//!   state: IDLE ─▶ ASKED, and whom
+//!   tgkill ──────────────────────────────────▶ on_signal: am I asked? ─▶ WRITING
 //!   waits …                                      fills the sheet
 //!   DONE? reads the sheet, ─▶ IDLE  ◀──────────  ─▶ DONE
 //!   too late? ASKED ─▶ IDLE: a handler that comes later finds nothing to do
 //! ```
 //!
 //! The thread may be anywhere, in the allocator too: the handler allocates nothing and takes no lock. It walks the stack
-//! with the unwinder of the system, which needs neither.
+//! with the unwinder of the system, which needs neither, once it has walked any stack before. But that believes the tables
+//! of the compiler, which are wrong in the middle of a switch, and would follow a return address that is none: there the
+//! handler does not walk (`slot::State`).
 
 use std::cell::UnsafeCell;
 use std::panic::Location;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void, siginfo_t};
 
+use crate::slot::State;
 use crate::{handler, hub};
 
 /// The signal: ignored unless somebody handles it, and meant to come without cause.
@@ -34,18 +37,18 @@ const NAME: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Nobody has asked.
-const IDLE: u8 = 0;
-/// The watchdog has asked a thread.
-const ASKED: u8 = 1;
+const IDLE: u64 = 0;
+/// The watchdog has asked a thread, whose number is added.
+const ASKED: u64 = 1 << 32;
 /// That thread is filling the sheet.
-const WRITING: u8 = 2;
+const WRITING: u64 = 2;
 /// It is filled.
-const DONE: u8 = 3;
+const DONE: u64 = 3;
 
 /// Who handled the signal before us.
 static FORMER: OnceLock<libc::sigaction> = OnceLock::new();
 /// Where the one question stands.
-static STATE: AtomicU8 = AtomicU8::new(IDLE);
+static STATE: AtomicU64 = AtomicU64::new(IDLE);
 /// The answer to it.
 static SHEET: Shared = Shared(UnsafeCell::new(Sheet::EMPTY));
 
@@ -55,10 +58,10 @@ pub(super) struct Sample {
     pub(super) hub: u64,
     /// Greenlets of that hub that have not finished.
     pub(super) others: usize,
-    /// The calls that it is in, the innermost first.
+    /// The calls that it is in, the innermost first; none if no greenlet runs.
     pub(super) calls: Vec<usize>,
-    /// The id of the greenlet that runs; 0 is the root.
-    id: u64,
+    /// The id of the greenlet that runs, 0 being the root; `None` if the thread is in the hub, between two of them.
+    pub(super) id: Option<u64>,
     /// Its name.
     name: String,
     /// Where it was spawned.
@@ -73,7 +76,7 @@ struct Sheet {
     /// As in `Sample`.
     others: usize,
     /// As in `Sample`.
-    id: u64,
+    id: Option<u64>,
     /// As in `Sample`.
     spawned_at: Option<&'static Location<'static>>,
     /// The name, or the beginning of it.
@@ -88,8 +91,16 @@ struct Sheet {
 
 impl Sheet {
     /// Nothing written.
-    const EMPTY: Sheet =
-        Sheet { hub: 0, others: 0, id: 0, spawned_at: None, name: [0; NAME], name_len: 0, calls: [0; MOST], count: 0 };
+    const EMPTY: Sheet = Sheet {
+        hub: 0,
+        others: 0,
+        id: None,
+        spawned_at: None,
+        name: [0; NAME],
+        name_len: 0,
+        calls: [0; MOST],
+        count: 0,
+    };
 }
 
 /// The sheet, which one thread at a time touches: see `STATE`.
@@ -104,6 +115,9 @@ pub(super) fn install() {
     // A fork's child inherits the handler.
     static INSTALLED: std::sync::Once = std::sync::Once::new();
     INSTALLED.call_once(|| {
+        // The first walk in a process looks up functions, and makes tables under a lock: not in the handler.
+        let mut sheet = Sheet::EMPTY;
+        walk(&mut sheet, None);
         // SAFETY: `on_signal` is made to run at any moment.
         unsafe { handler::install(SIGNAL, on_signal, libc::SA_RESTART, &FORMER) };
     });
@@ -116,15 +130,16 @@ pub(super) fn this_thread() -> u64 {
 
 /// What the thread with this number does; `None` if it is gone, or does not say within a second. By the watchdog only.
 pub(super) fn take(thread: u64) -> Option<Sample> {
+    let asked = ASKED + thread;
     // After a fork in the middle of an answer, the state would stay as it was.
-    STATE.store(ASKED, Ordering::Release);
+    STATE.store(asked, Ordering::Release);
     // SAFETY: takes numbers. A thread that is gone is an error; if another one has its number by now, that one answers,
     // and says that its hub is not the one meant.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread as c_int, SIGNAL) };
     let give_up = if sent == 0 { Instant::now() + PATIENCE } else { Instant::now() };
     while STATE.load(Ordering::Acquire) != DONE {
         let is_late = Instant::now() >= give_up;
-        if is_late && STATE.compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if is_late && STATE.compare_exchange(asked, IDLE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return None;
         }
         thread::sleep(Duration::from_micros(100));
@@ -137,32 +152,38 @@ pub(super) fn take(thread: u64) -> Option<Sample> {
 
 /// The handler.
 extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    if STATE.compare_exchange(ASKED, WRITING, Ordering::Acquire, Ordering::Relaxed).is_err() {
-        if let Some(former) = FORMER.get() {
-            // SAFETY: the arguments are the kernel's, passed on.
-            unsafe { handler::call(former, signal, info, context) };
+    let asked = ASKED + this_thread();
+    if STATE.compare_exchange(asked, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        // SAFETY: `errno` is this thread's; what follows may change it, and the interrupted code may be about to read it.
+        let errno = unsafe { *libc::__errno_location() };
+        // SAFETY: we have moved `STATE` to WRITING, so nobody else touches the sheet.
+        let sheet = unsafe { &mut *SHEET.0.get() };
+        *sheet = Sheet::EMPTY;
+        describe(sheet);
+        if sheet.id.is_some() {
+            walk(sheet, interrupted_at(context));
         }
-        return;
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = errno };
+        STATE.store(DONE, Ordering::Release);
     }
-    // SAFETY: `errno` is this thread's; what follows may change it, and the interrupted code may be about to read it.
-    let errno = unsafe { *libc::__errno_location() };
-    // SAFETY: we have moved `STATE` to WRITING, so nobody else touches the sheet.
-    let sheet = unsafe { &mut *SHEET.0.get() };
-    *sheet = Sheet::EMPTY;
-    describe(sheet);
-    walk(sheet, interrupted_at(context));
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
-    STATE.store(DONE, Ordering::Release);
+    // Also if it was for us: the kernel may have made one signal of two, and this one is meant to come without cause.
+    if let Some(former) = FORMER.get() {
+        // SAFETY: the arguments are the kernel's, passed on.
+        unsafe { handler::call(former, signal, info, context) };
+    }
 }
 
 /// Writes down who runs on this thread.
 fn describe(sheet: &mut Sheet) {
     let Some(hub) = hub::existing() else { return };
-    let slot = hub.current();
     sheet.hub = hub.serial;
     sheet.others = hub.live.get();
-    sheet.id = slot.id.get();
+    let slot = hub.current();
+    if slot.state.get() != State::Running {
+        return;
+    }
+    sheet.id = Some(slot.id.get());
     sheet.spawned_at = (!slot.is_root()).then(|| slot.spawned_at.get());
     if let Ok(name) = slot.name.try_borrow()
         && let Some(name) = name.as_deref()
@@ -173,13 +194,14 @@ fn describe(sheet: &mut Sheet) {
 }
 
 /// Writes down the calls that this thread was in when it was interrupted at `interrupted`: not the handler's own.
-fn walk(sheet: &mut Sheet, interrupted: Option<usize>) {
+fn walk(sheet: &mut Sheet, mut interrupted: Option<usize>) {
     // SAFETY: the lock that this goes without is for Windows; everywhere else the walk only reads the stack and the
     // tables for unwinding, and allocates nothing.
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
             let mut ip = frame.ip().addr();
-            if Some(ip) == interrupted {
+            // The first time only: further out it is a call from there, in a recursion.
+            if interrupted.take_if(|interrupted| *interrupted == ip).is_some() {
                 // Names are looked up for the instruction before, which is the call everywhere but here.
                 ip += 1;
                 sheet.count = 0;
@@ -225,6 +247,9 @@ impl Sample {
     pub(super) fn description(&self) -> String {
         let Some(site) = self.spawned_at else { return "the root".to_owned() };
         let name = if self.name.is_empty() { String::new() } else { format!(" {:?}", self.name) };
-        format!("greenlet {}{name} (spawned at {}:{})", self.id, site.file(), site.line())
+        format!("greenlet {}{name} (spawned at {}:{})", self.id.unwrap_or(0), site.file(), site.line())
     }
 }
+
+#[cfg(test)]
+mod tests;

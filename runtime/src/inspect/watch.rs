@@ -14,7 +14,7 @@
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::{calls, report};
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// What a greenlet may take, in nanoseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Reports that were not written because too many were waiting.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 /// The first of all pulses.
 static FIRST: OnceLock<&'static Pulse> = OnceLock::new();
 
@@ -38,12 +40,13 @@ static FIRST: OnceLock<&'static Pulse> = OnceLock::new();
 /// that computes, or that blocks its thread with a call that is not green. So the root, if other greenlets are there.
 /// Once for each time that it does.
 ///
-/// A report is written to stderr. Called again, it changes the limit within 100 ms; one too large for a clock means none.
-/// A forked child is not watched. Switches that are watched cost a look at the clock more.
+/// A report is written to stderr; if they come faster than that, some are left out. Called again, it changes the limit
+/// within 100 ms; one too large for a clock means none. A hub that is there already is watched from its next switch on, and
+/// a forked child is not. Switches that are watched cost a look at the clock more.
 ///
-/// On Linux the calls are looked at by a handler of `SIGURG`, which the kernel ignores otherwise and which leaves
-/// earlier handlers in force; a call of the system that is under way goes on, or fails with `EINTR` where `signal(7)`
-/// says so. Elsewhere a report is without calls.
+/// On Linux the calls are looked at by a handler of `SIGURG`, which the kernel ignores otherwise and which calls
+/// the handler before it; a call of the system that is under way goes on, or fails with `EINTR` where `signal(7)`
+/// says so. Elsewhere, and of a thread that blocks that signal, a report is without calls.
 ///
 /// # Panics
 ///
@@ -65,6 +68,8 @@ pub fn watch(limit: Duration) {
         #[cfg(target_os = "linux")]
         sample::install();
         if let Err(error) = start() {
+            // The next call tries again.
+            STARTED.store(0, Ordering::Relaxed);
             panic!("failed to make a thread for inspect::watch: {error}");
         }
     }
@@ -97,7 +102,7 @@ pub(crate) fn starts(hub: &'static Hub, slot: &'static Slot) {
     charge(hub, pulse, now);
     hub.accounts.watched.set(Some(slot));
     pulse.greenlet.store(slot.id.get(), Ordering::Relaxed);
-    pulse.since.store(now, Ordering::Relaxed);
+    pulse.since.store(now, Ordering::Release);
 }
 
 /// Nobody has the hub's thread: it idles.
@@ -109,10 +114,10 @@ pub(crate) fn stops(hub: &'static Hub) {
     }
 }
 
-/// Counts the time for who had the thread until `now`. If it has finished, its slot counts it for nobody: a spawn begins
-/// at zero.
+/// Counts the time for who had the thread until `now`, if it has not finished.
 fn charge(hub: &'static Hub, pulse: &Pulse, now: u64) {
-    if let Some(slot) = hub.accounts.watched.take() {
+    let is_there = |slot: &&Slot| slot.id.get() == pulse.greenlet.load(Ordering::Relaxed);
+    if let Some(slot) = hub.accounts.watched.take().filter(is_there) {
         slot.ran.set(slot.ran.get() + now.saturating_sub(pulse.since.load(Ordering::Relaxed)));
         // If it has parked it did so now. What it wrote down itself is when the hub's clock was read last.
         slot.parked_at.set(milliseconds(now));
@@ -135,6 +140,7 @@ pub(crate) struct Pulse {
     /// In which process: see `fork::generation`.
     generation: u64,
     /// The hub's thread, for the kernel.
+    #[cfg(target_os = "linux")]
     thread: AtomicU64,
     /// Since when the running greenlet runs, on the monotonic clock in nanoseconds; 0: none does.
     since: AtomicU64,
@@ -166,6 +172,7 @@ impl Pulse {
         let pulse: &'static Pulse = Box::leak(Box::new(Pulse {
             hub: AtomicU64::new(hub),
             generation: generation(),
+            #[cfg(target_os = "linux")]
             thread: AtomicU64::new(0),
             since: AtomicU64::new(0),
             greenlet: AtomicU64::new(0),
@@ -186,8 +193,8 @@ impl Pulse {
     }
 
     /// Reports the greenlet that runs if it has run for `limit`, once.
-    fn look(&self, limit: u64, reports: &Sender<Report>) {
-        let (since, now) = (self.since.load(Ordering::Relaxed), monotonic());
+    fn look(&self, limit: u64, reports: &SyncSender<Report>) {
+        let (since, now) = (self.since.load(Ordering::Acquire), monotonic());
         let ran = now.saturating_sub(since);
         let is_seen = self.looked_at.load(Ordering::Relaxed) == since && now < self.again.load(Ordering::Relaxed);
         if since == 0 || ran < limit || is_seen || self.generation != generation() {
@@ -201,7 +208,7 @@ impl Pulse {
 
     /// Reports the greenlet that has run since `since`; false if that is the root without any greenlets.
     #[cfg(target_os = "linux")]
-    fn report(&self, since: u64, reports: &Sender<Report>) -> bool {
+    fn report(&self, since: u64, reports: &SyncSender<Report>) -> bool {
         let sample = sample::take(self.thread.load(Ordering::Acquire));
         if self.since.load(Ordering::Relaxed) != since {
             return true;
@@ -210,22 +217,24 @@ impl Pulse {
         let sample = sample.filter(|sample| sample.hub == hub);
         let id = self.greenlet.load(Ordering::Relaxed);
         let ran = Duration::from_nanos(monotonic().saturating_sub(since));
-        // The writer lives as long as the process.
-        let _ = reports.send(match sample {
+        let (who, calls) = match sample {
             Some(sample) if id == 0 && sample.others == 0 => return false,
-            Some(sample) => Report { who: sample.description(), ran, calls: sample.calls },
-            None => Report { who: name_of(id), ran, calls: Vec::new() },
-        });
+            Some(sample) if sample.id == Some(id) => (sample.description(), sample.calls),
+            // It has parked just now, or what the hub does since then takes its time.
+            Some(_) => (format!("{}, or its hub after it,", name_of(id)), Vec::new()),
+            None => (name_of(id), Vec::new()),
+        };
+        Report { who, ran, calls }.send(reports);
         true
     }
 
     /// Reports the greenlet that has run since `since`; false if that is the root, perhaps without any greenlets.
     #[cfg(not(target_os = "linux"))]
-    fn report(&self, since: u64, reports: &Sender<Report>) -> bool {
+    fn report(&self, since: u64, reports: &SyncSender<Report>) -> bool {
         let id = self.greenlet.load(Ordering::Relaxed);
         if id != 0 {
             let ran = Duration::from_nanos(monotonic().saturating_sub(since));
-            let _ = reports.send(Report { who: name_of(id), ran, calls: Vec::new() });
+            Report { who: name_of(id), ran, calls: Vec::new() }.send(reports);
         }
         id != 0
     }
@@ -242,6 +251,14 @@ struct Report {
 }
 
 impl Report {
+    /// Hands it to who writes.
+    fn send(self, reports: &SyncSender<Report>) {
+        // That one lives as long as the process.
+        if reports.try_send(self).is_err() {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Writes it: what matters at once, the calls when their names have been looked up.
     fn write(&self) {
         let Report { who, ran, calls } = self;
@@ -254,13 +271,21 @@ impl Report {
         // Writing to a string cannot fail, and if nobody reads stderr there is nobody to tell.
         let _ = calls::write_running(&mut text, calls);
         let _ = io::stderr().write_all(text.as_bytes());
+        let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            report::line(format_args!(
+                "{left_out} more such reports were left out: they came faster than they are written"
+            ));
+        }
     }
 }
 
 /// Starts the watchdog: a thread that looks, and one that writes, because to look up the names in a first report may take
 /// seconds.
 fn start() -> io::Result<()> {
-    let (sender, reports) = mpsc::channel::<Report>();
+    /// Reports that may wait to be written.
+    const QUEUED: usize = 64;
+    let (sender, reports) = mpsc::sync_channel::<Report>(QUEUED);
     let new = |name: &str| thread::Builder::new().name(name.to_owned());
     new("sward-reports").spawn(move || reports.into_iter().for_each(|report| report.write()))?;
     new("sward-watch").spawn(move || look(&sender))?;
@@ -268,7 +293,7 @@ fn start() -> io::Result<()> {
 }
 
 /// Looks at all pulses, time and again.
-fn look(reports: &Sender<Report>) {
+fn look(reports: &SyncSender<Report>) {
     /// Shortest and longest time between two looks; after the latter at most a new limit is seen.
     const PERIODS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
     loop {
