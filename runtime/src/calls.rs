@@ -1,7 +1,10 @@
 //! How the calls in a backtrace are written.
 
+use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::spawn::SOURCE as SPAWN;
 
@@ -40,16 +43,17 @@ pub(crate) fn write(out: &mut impl Write, index: usize, ip: usize) -> fmt::Resul
 ///
 /// The writer's.
 pub(crate) fn write_running(out: &mut impl Write, ips: &[usize]) -> fmt::Result {
-    write_all(out, "", &own(ips))
+    write_all(out, "", &own(&mut Names::default(), ips))
 }
 
-/// As [`write_running`] for one that is parked, `margin` further to the right: nor how the runtime parks it.
+/// As [`write_running`] for one that is parked, `margin` further to the right: nor how the runtime parks it. `names` are
+/// those that were looked up for others.
 ///
 /// # Errors
 ///
 /// The writer's.
-pub(crate) fn write_parked(out: &mut impl Write, margin: &str, ips: &[usize]) -> fmt::Result {
-    let mut calls = own(ips);
+pub(crate) fn write_parked(out: &mut impl Write, names: &mut Names, margin: &str, ips: &[usize]) -> fmt::Result {
+    let mut calls = own(names, ips);
     let parks = |(_, functions): &&Call| consists_of(functions, Function::is_runtimes);
     calls.drain(..calls.iter().take_while(parks).count());
     if let Some((_, functions)) = calls.first_mut() {
@@ -58,16 +62,27 @@ pub(crate) fn write_parked(out: &mut impl Write, margin: &str, ips: &[usize]) ->
     write_all(out, margin, &calls)
 }
 
+/// The functions in calls that were looked at already.
+#[derive(Default)]
+pub(crate) struct Names(HashMap<usize, Vec<Rc<Function>>>);
+
+impl Names {
+    /// Those in the call at `ip`.
+    fn functions(&mut self, ip: usize) -> Vec<Rc<Function>> {
+        self.0.entry(ip).or_insert_with(|| functions(ip).into_iter().map(Rc::new).collect()).clone()
+    }
+}
+
 /// A call: where it returns to, and its functions.
-type Call = (usize, Vec<Function>);
+type Call = (usize, Vec<Rc<Function>>);
 
 /// The calls at `ips` down to a greenlet's own function; all of them if that is not found, as on the root.
-fn own(ips: &[usize]) -> Vec<Call> {
-    let mut calls: Vec<_> = ips.iter().map(|&ip| (ip, functions(ip))).collect();
-    let starts = |(_, functions): &Call| functions.iter().any(Function::starts_greenlets);
+fn own(names: &mut Names, ips: &[usize]) -> Vec<Call> {
+    let mut calls: Vec<_> = ips.iter().map(|&ip| (ip, names.functions(ip))).collect();
+    let starts = |(_, functions): &Call| functions.iter().any(|function| function.starts_greenlets());
     if let Some(start) = calls.iter().rposition(starts) {
         let functions = &mut calls[start].1;
-        functions.truncate(functions.iter().position(Function::starts_greenlets).unwrap_or(0));
+        functions.truncate(functions.iter().position(|function| function.starts_greenlets()).unwrap_or(0));
         let is_left = !functions.is_empty();
         calls.truncate(start + usize::from(is_left));
         while calls.last().is_some_and(|(_, functions)| consists_of(functions, Function::is_between)) {
@@ -82,8 +97,8 @@ fn own(ips: &[usize]) -> Vec<Call> {
 }
 
 /// Whether these functions, of which there are some, are all of one kind.
-fn consists_of(functions: &[Function], kind: impl Fn(&Function) -> bool) -> bool {
-    !functions.is_empty() && functions.iter().all(kind)
+fn consists_of(functions: &[Rc<Function>], kind: impl Fn(&Function) -> bool) -> bool {
+    !functions.is_empty() && functions.iter().all(|function| kind(function))
 }
 
 impl Function {
@@ -128,13 +143,20 @@ fn write_all(out: &mut impl Write, margin: &str, calls: &[Call]) -> fmt::Result 
 }
 
 /// Writes one call: more than one line if the compiler inlined functions into it.
-fn write_functions(out: &mut impl Write, margin: &str, index: usize, ip: usize, functions: &[Function]) -> fmt::Result {
-    let Some((inner, outer)) = functions.split_first() else {
+fn write_functions(
+    out: &mut impl Write,
+    margin: &str,
+    index: usize,
+    ip: usize,
+    functions: &[impl Borrow<Function>],
+) -> fmt::Result {
+    let mut functions = functions.iter().map(Borrow::borrow);
+    let Some(inner) = functions.next() else {
         return writeln!(out, "{margin}{index:4}: {ip:#x}");
     };
     writeln!(out, "{margin}{index:4}: {inner}")?;
     inner.write_place(out, margin)?;
-    for function in outer {
+    for function in functions {
         writeln!(out, "{margin}      {function}")?;
         function.write_place(out, margin)?;
     }

@@ -210,6 +210,105 @@ fn a_greenlet_with_little_stack_left_is_not_walked() {
 }
 
 #[test]
+fn a_line_and_its_calls_fit_together() {
+    let _watchdog = watchdog();
+    let queue = Rc::new(WaitQueue::new());
+    let (theirs, ours) = (queue.clone(), queue.clone());
+    // One that always waits in the same place, and one that wakes it every other time that it has its turn.
+    let waiter = spawn(move || {
+        loop {
+            wait_in_here(&theirs);
+        }
+    });
+    let waker = spawn(move || {
+        loop {
+            ours.wake_all();
+            yield_now();
+            yield_now();
+        }
+    });
+    let mut seen_waiting = 0;
+    for _ in 0..30 {
+        while row(waiter.id()).state != State::Parked {
+            yield_now();
+        }
+        let text = dumped();
+        let waits = text.matches("waits in the queue").count();
+        assert_eq!(text.matches("wait_in_here").count(), waits, "{text}");
+        seen_waiting += waits;
+    }
+    assert!(seen_waiting > 0);
+    waiter.kill();
+    waker.kill();
+}
+
+#[test]
+fn of_many_some_are_looked_at_at_a_time() {
+    let _watchdog = watchdog();
+    let queue = Rc::new(WaitQueue::new());
+    let waiters: Vec<_> = (0..200)
+        .map(|_| {
+            let queue = queue.clone();
+            spawn(move || wait_in_here(&queue))
+        })
+        .collect();
+    yield_now();
+    let before = snapshot()[0].switches;
+    let text = dumped();
+    assert_eq!(text.matches("wait_in_here").count(), 200);
+    let waits = snapshot()[0].switches - before;
+    assert!(waits > 5, "all in {waits} waits");
+    queue.wake_all();
+    sward::join_all(waiters).into_iter().for_each(|waiter| waiter.unwrap());
+}
+
+#[test]
+fn a_dump_of_a_long_chain_of_spawns_is_not_large() {
+    /// Greenlets, each of which has spawned the next.
+    const LENGTH: usize = 2000;
+
+    fn chain(left: usize, queue: &Rc<WaitQueue>) {
+        if left > 0 {
+            let theirs = queue.clone();
+            Builder::new().stack_size(16 << 10).spawn(move || chain(left - 1, &theirs)).unwrap();
+            wait_in_here(queue);
+        }
+    }
+
+    let _watchdog = watchdog();
+    let queue = Rc::new(WaitQueue::new());
+    let first = queue.clone();
+    spawn(move || chain(LENGTH, &first));
+    while stats().spawned <= LENGTH as u64 {
+        yield_now();
+    }
+    let text = dumped();
+    assert_eq!(text.matches("waits in the queue").count(), LENGTH);
+    let longest = text.lines().map(str::len).max().unwrap();
+    assert!(longest < 300, "a line of {longest} bytes");
+    let last = text.lines().rfind(|line| line.contains("waits in the queue")).unwrap();
+    assert!(last.contains(&format!(", child of {},", LENGTH - 1)), "{last}");
+    queue.wake_all();
+}
+
+#[test]
+fn a_program_whose_offload_threads_are_all_blocked_can_be_looked_at() {
+    let output = in_child("a_program_whose_offload_threads_are_all_blocked_can_be_looked_at", || {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let receiver = std::sync::Arc::new(std::sync::Mutex::new(receiver));
+        for _ in 0..64 {
+            let receiver = receiver.clone();
+            spawn(move || sward::offload(move || receiver.lock().unwrap().recv().is_ok()));
+        }
+        yield_now();
+        let text = dumped();
+        assert_eq!(text.matches("waits in offload").count(), 64, "{text}");
+        drop(sender);
+    });
+    assert!(output.status.success(), "{:#?}", stderr_lines(&output));
+}
+
+#[test]
 fn a_killed_greenlet_that_looks_ends() {
     let _watchdog = watchdog();
     let g = spawn(|| {
@@ -235,6 +334,24 @@ fn a_greenlet_that_was_looked_at_is_still_unparked_once() {
     receiver.recv().unwrap().unpark();
     // To look is not to switch to it.
     assert_eq!(g.join().unwrap(), 2);
+}
+
+#[test]
+fn time_of_one_that_has_finished_is_not_counted_for_another() {
+    let output = in_child("time_of_one_that_has_finished_is_not_counted_for_another", || {
+        watch(FOREVER);
+        let handle = sward::handle();
+        let g = spawn(move || {
+            // The hub has the message before it has anybody else run, and this one's slot is free.
+            std::thread::spawn(move || drop(handle.spawn(|| sleep(FOREVER)))).join().unwrap();
+            keep_the_thread(patient());
+        });
+        g.join().unwrap();
+        let rows = snapshot();
+        assert_eq!(rows.len(), 2, "{rows:#?}");
+        assert_eq!((rows[1].switches, rows[1].cpu_time), (0, Some(Duration::ZERO)));
+    });
+    assert!(output.status.success(), "{:#?}", stderr_lines(&output));
 }
 
 #[test]

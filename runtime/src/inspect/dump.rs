@@ -1,24 +1,34 @@
 //! The greenlets of a hub as a tree, for people.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::time::Instant;
 
+use super::trace::Trace;
 use super::{GreenletInfo, State, Traces, snapshot};
-use crate::calls;
+use crate::calls::{self, Names};
 use crate::join::GreenletId;
-use crate::offload::offload;
+use crate::offload::offload_to;
+use crate::threads::ThreadPool;
 
 /// Greenlets whose calls are written; of the others only the line.
 const TRACED: usize = 1000;
+/// From this depth on the lines of a tree are not moved further to the right.
+const DEEPEST: usize = 32;
+
+/// Looks up names, one dump at a time. Not the threads of `offload`: that all of those are blocked may be what is to be
+/// found out.
+static THREADS: ThreadPool = ThreadPool::new("sward-inspect", 1);
 
 /// Writes the greenlets of this thread's hub as a tree, children below who spawned them, and with each parked one the
-/// calls that it is in. Blocks the greenlet: the hub looks at the calls between two switches, and their names are looked
-/// up on another thread.
+/// calls that it is in. Blocks the greenlet: the hub looks at the calls between two switches, some greenlets at a time,
+/// and their names are looked up on another thread. What others do meanwhile may be seen or not; the line of a greenlet
+/// and its calls fit together.
 ///
 /// Calls have names and lines as far as the program has them (`debug = "line-tables-only"` is enough); those of at most
-/// 1000 greenlets are written, and none of a greenlet that has less than 24 KiB of its stack left.
+/// 1000 greenlets are written, and none of a greenlet that has less than 24 KiB of its stack left. Below 32 levels the
+/// tree is not moved further to the right: there each line names the parent.
 ///
 /// # Errors
 ///
@@ -40,45 +50,54 @@ const TRACED: usize = 1000;
 /// # std::io::Result::Ok(())
 /// ```
 pub fn dump(mut out: impl Write) -> io::Result<()> {
-    let (traces, rows, now) = (Traces::of_parked(TRACED), snapshot(), Instant::now());
+    let traces = Traces::of_parked(TRACED);
+    let (mut rows, now) = (snapshot().into_iter().map(|row| (row, Vec::new())).collect::<Vec<_>>(), Instant::now());
+    // Rows that were made together with the calls: a greenlet may have gone on since, and parked elsewhere.
+    for trace in traces {
+        if let Ok(at) = rows.binary_search_by_key(&trace.0.id, |(row, _)| row.id) {
+            rows[at] = trace;
+        }
+    }
     // To look up names may take seconds.
-    let text = offload(move || tree(&rows, &traces.into_iter().collect(), now));
+    let text = offload_to(&THREADS, "inspect::dump", move || tree(&rows, now));
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// The rows, which were made at `now`, as a tree, with the calls of those that have some.
-fn tree(rows: &[GreenletInfo], traces: &HashMap<u64, Vec<usize>>, now: Instant) -> String {
-    let mut children = BTreeMap::<Option<GreenletId>, Vec<&GreenletInfo>>::new();
-    for row in rows.iter().rev() {
-        let is_there = |parent: &GreenletId| rows.binary_search_by_key(parent, |row| row.id).is_ok();
+/// The rows, which were made at `now`, as a tree.
+fn tree(rows: &[Trace], now: Instant) -> String {
+    let mut children = BTreeMap::<Option<GreenletId>, Vec<&Trace>>::new();
+    for trace in rows.iter().rev() {
+        let is_there = |parent: &GreenletId| rows.binary_search_by_key(parent, |(row, _)| row.id).is_ok();
         // The children of one that has ended are the root's.
-        let parent = row.parent.map(|parent| Some(parent).filter(is_there).unwrap_or(GreenletId(0)));
-        children.entry(parent).or_default().push(row);
+        let parent = trace.0.parent.map(|parent| Some(parent).filter(is_there).unwrap_or(GreenletId(0)));
+        children.entry(parent).or_default().push(trace);
     }
-    let mut text = String::new();
+    let (mut text, mut names) = (String::new(), Names::default());
     // Depth first, without recursion: a chain of spawns may be longer than this stack.
-    let mut left: Vec<_> = children.remove(&None).into_iter().flatten().map(|row| (0, row)).collect();
-    while let Some((depth, row)) = left.pop() {
-        let calls = traces.get(&row.id.0).map(Vec::as_slice).unwrap_or_default();
-        let margin = "  ".repeat(depth);
+    let mut left: Vec<_> = children.remove(&None).into_iter().flatten().map(|trace| (0, trace)).collect();
+    while let Some((depth, (row, calls))) = left.pop() {
+        let margin = "  ".repeat(depth.min(DEEPEST));
         text.push_str(&margin);
         // Writing to a string cannot fail.
-        let _ = write_row(&mut text, row, now);
-        let _ = calls::write_parked(&mut text, &margin, calls);
+        let _ = write_row(&mut text, row, now, depth > DEEPEST);
+        let _ = calls::write_parked(&mut text, &mut names, &margin, calls);
         left.extend(children.remove(&Some(row.id)).into_iter().flatten().map(|child| (depth + 1, child)));
     }
     text
 }
 
-/// Writes a greenlet's line.
-fn write_row(text: &mut String, row: &GreenletInfo, now: Instant) -> fmt::Result {
+/// Writes a greenlet's line, which names its parent if the margin does not show it.
+fn write_row(text: &mut String, row: &GreenletInfo, now: Instant, names_parent: bool) -> fmt::Result {
     write!(text, "{}", row.id)?;
     if let Some(name) = &row.name {
         write!(text, " {name:?}")?;
     }
     if let Some(site) = row.spawned_at {
         write!(text, " (spawned at {}:{})", site.file(), site.line())?;
+    }
+    if let Some(parent) = row.parent.filter(|_| names_parent) {
+        write!(text, ", child of {parent},")?;
     }
     match row.state {
         State::Running => text.push_str(" runs"),

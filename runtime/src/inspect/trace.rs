@@ -9,14 +9,16 @@
 //! ```
 //!
 //! Only the hub resumes greenlets, so it does this too, between two switches; nothing of the greenlet's own code runs.
+//! Some at a time, so that it does not keep the others waiting for long.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::GreenletInfo;
 use crate::greenlet::Errand;
 use crate::hub::{self, hub};
 use crate::park::can_park;
 use crate::remote::Message;
-use crate::scheduler::{Hub, WaitKey};
+use crate::scheduler::{GreenletKey, Hub, WaitKey};
 use crate::slot::{Mode, Reason, Slot, State};
 
 /// Calls looked at on each stack.
@@ -24,30 +26,45 @@ const MOST: usize = 64;
 /// A stack with less than this left is not walked: the walk itself needs some of it.
 const ROOM: usize = 24 << 10;
 
-/// The calls that a greenlet is in, the innermost first, as addresses; with the greenlet's id.
-pub(crate) type Trace = (u64, Vec<usize>);
+/// Greenlets looked at between two switches: a millisecond's worth, lest the others wait for long.
+const AT_ONCE: usize = 32;
+
+/// A parked greenlet, and the calls that it is in, the innermost first, as addresses.
+pub(crate) type Trace = (GreenletInfo, Vec<usize>);
 
 /// A question that the hub is asked, and its answer.
 pub(crate) struct Traces {
     /// The wait of who asks.
     key: WaitKey,
-    /// At most so many greenlets, those that were spawned first.
-    limit: usize,
+    /// Whose calls.
+    whose: Vec<GreenletKey>,
     /// The answer.
     made: Mutex<Vec<Trace>>,
 }
 
 impl Traces {
-    /// The calls that the parked greenlets of this hub are in, at most `limit` of them. Blocks the greenlet; empty in a
-    /// destructor that runs in an unwinding, which cannot wait.
+    /// The greenlets of this hub that are parked now, and still are when their turn comes, with the calls that they are
+    /// in; at most `limit` of them, those that were spawned first. Blocks the greenlet; none in a destructor that runs
+    /// in an unwinding, which cannot wait.
     pub(super) fn of_parked(limit: usize) -> Vec<Trace> {
         let hub = hub();
         if !can_park() {
             return Vec::new();
         }
+        let parked = hub.table.iter().filter(|slot| !slot.is_root() && slot.state.get() == State::Parked);
+        let key = |slot: &Slot| GreenletKey { hub: hub.serial, slot: slot.index, id: slot.id.get() };
+        let mut parked: Vec<_> = parked.map(key).collect();
+        parked.sort_unstable_by_key(|key| key.id);
+        parked.truncate(limit);
+        parked.chunks(AT_ONCE).flat_map(|whose| Traces::of(hub, whose)).collect()
+    }
+
+    /// Those of some.
+    fn of(hub: &'static Hub, whose: &[GreenletKey]) -> Vec<Trace> {
         hub.raise_due(hub.current(), Mode::Keyed);
         let busy = hub.busy();
-        let traces = Arc::new(Traces { key: hub.next_wait(), limit, made: Mutex::new(Vec::new()) });
+        let made = Mutex::default();
+        let traces = Arc::new(Traces { key: hub.next_wait(), whose: whose.to_vec(), made });
         let sent = hub.remote.send(Message::Trace(traces.clone()));
         drop(busy);
         if sent {
@@ -58,11 +75,14 @@ impl Traces {
 
     /// Answers, in the hub's loop.
     pub(crate) fn make(&self, hub: &'static Hub) {
-        let parked = hub.table.iter().filter(|slot| !slot.is_root() && slot.state.get() == State::Parked);
-        let mut parked: Vec<_> = parked.collect();
-        parked.sort_by_key(|slot| slot.id.get());
-        let traced = parked.into_iter().take(self.limit).map(|slot| (slot.id.get(), hub.trace(slot)));
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = traced.collect();
+        // Who asked may have been interrupted.
+        if !hub.waits(self.key) {
+            return;
+        }
+        let parked = self.whose.iter().filter_map(|key| hub.find(*key));
+        let parked = parked.filter(|slot| slot.state.get() == State::Parked);
+        let made = parked.map(|slot| (GreenletInfo::of(slot), hub.trace(slot))).collect();
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
         hub.wake(self.key, Reason::Unparked);
     }
 }
@@ -70,7 +90,7 @@ impl Traces {
 /// What is known of the stack that is walked, for the walk.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// First address above the stack: what comes after it are the hub's frames.
+    /// First address above the stack.
     end: usize,
     /// The calls found so far.
     calls: Vec<usize>,
@@ -107,10 +127,12 @@ pub(crate) fn trace_here(from: *const u8) {
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
             let at = frame.sp().addr();
-            if at > from.addr() && at < *end {
+            let is_callers = at > from.addr() && at < *end;
+            if is_callers {
                 calls.push(frame.ip().addr());
             }
-            at < *end && calls.len() < MOST
+            // First come this function's own. The hub's, after the stack's last one, may be anywhere.
+            (is_callers || calls.is_empty()) && calls.len() < MOST
         });
     }
 }
