@@ -1,8 +1,11 @@
 //! What a `WaitQueue` says about those who wait in it.
 
+mod support;
+
 use std::rc::Rc;
 use std::time::Duration;
 
+use support::patient;
 use sward::lowlevel::{WaitQueue, Waited};
 
 /// Three greenlets that wait with the values 0, 1 and 2.
@@ -46,7 +49,7 @@ fn a_killed_waiter_does_not_wait_any_more() {
 #[test]
 fn one_that_has_timed_out_does_not_wait_any_more() {
     let queue = Rc::new(WaitQueue::new());
-    let limit = std::time::Instant::now() + Duration::from_millis(1);
+    let limit = std::time::Instant::now() + patient();
     // Both fall due in one turn; the first to run looks at the queue before the second has left it.
     let observer = sward::spawn({
         let queue = queue.clone();
@@ -60,7 +63,7 @@ fn one_that_has_timed_out_does_not_wait_any_more() {
         move || queue.wait("test", (), Some(limit))
     });
     sward::yield_now();
-    std::thread::sleep(Duration::from_millis(3));
+    std::thread::sleep(patient() + Duration::from_millis(3));
     assert!(observer.join().unwrap());
     assert_eq!(late.join().unwrap(), Waited::TimedOut(()));
 }
