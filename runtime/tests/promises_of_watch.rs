@@ -220,25 +220,6 @@ fn what_the_hub_does_between_two_greenlets_is_not_said_to_be_the_roots() {
 }
 
 #[test]
-fn a_watch_that_could_not_begin_is_begun_by_the_next() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let before = || {
-        // No room for a thread's stack.
-        let before = getrlimit(Resource::As);
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let used = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.split_whitespace().next()).unwrap();
-        let used = used.parse::<u64>().unwrap() << 10;
-        setrlimit(Resource::As, Rlimit { current: Some(used + (1 << 20)), maximum: before.maximum }).unwrap();
-        let failed = std::panic::catch_unwind(|| watch(patient())).is_err();
-        setrlimit(Resource::As, before).unwrap();
-        assert!(failed);
-    };
-    let lines = reports_with("a_watch_that_could_not_begin_is_begun_by_the_next", before, || rude("rude"));
-    assert_eq!(count(&lines, "\"rude\""), 1, "{lines:#?}");
-}
-
-#[test]
 fn a_forked_child_is_not_watched_until_it_asks() {
     let lines = reports_of("a_forked_child_is_not_watched_until_it_asks", || {
         let run = |body: fn()| {
