@@ -491,14 +491,21 @@ fn attempt<R>(side: Side<'_>, mut call: impl FnMut() -> io::Result<R>) -> Option
 }
 
 /// Lets others run when this greenlet has made many calls in a row without waiting.
-#[inline]
+#[inline(always)]
 fn count_call() {
     let hub = hub();
     let streak = hub.streak.get() + 1;
     hub.streak.set(streak);
     if streak > STREAK {
-        hub.yield_now();
+        let_others_run(hub);
     }
+}
+
+/// The rare part of `count_call`.
+#[cold]
+#[inline(never)]
+fn let_others_run(hub: &'static Hub) {
+    hub.yield_now();
 }
 
 /// Waits for one descriptor with `poll(2)`, blocking the OS thread.
