@@ -549,11 +549,22 @@ impl<'a> Turn<'a> {
 }
 
 impl Drop for Turn<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
+        if self.0.state.queued.get() {
+            self.pass_on();
+        } else {
+            self.0.state.taken.set(false);
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Hands the turn over: `taken` stays true if somebody waits.
+    #[inline(never)]
+    fn pass_on(&self) {
         let Side { state, waiters } = self.0;
-        // Handed over: `taken` stays true if somebody waits.
-        if !state.queued.get() || !waiters.turns.wake_one() {
+        if !waiters.turns.wake_one() {
             state.queued.set(false);
             state.taken.set(false);
         }
