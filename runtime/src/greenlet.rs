@@ -116,8 +116,8 @@ impl Execution {
 
     /// Runs the greenlet until it suspends itself (`None`) or has returned (its stack).
     ///
-    /// Called by `scheduler::Hub::resume` only, on the root stack, for a slot in state `Ready`, or `Parked` if only to
-    /// be traced: so never for one that already runs (invariant 1).
+    /// On the root stack only: called by `scheduler::Hub::resume` for a slot in state `Ready`, and by
+    /// `inspect::trace` for one in state `Parked`, to be traced. So never for one that already runs (invariant 1).
     #[inline]
     pub(crate) fn resume(&self, errand: Errand) -> Option<Stack> {
         // SAFETY: the hub resumes one greenlet at a time and never from within a greenlet, so this
@@ -148,7 +148,8 @@ impl Execution {
 
     /// Suspends the greenlet; returns when the hub resumes it.
     ///
-    /// Called by `scheduler::Hub::switch` only, for the running greenlet, on its own stack.
+    /// Called by `scheduler::Hub::switch` only, for the running greenlet, on its own stack. Resumed to be traced, it is
+    /// suspended again before this returns.
     /// Leaves in `frame` where the stack was, for `prefetch_stack`.
     #[inline(always)]
     pub(crate) fn suspend(&self, frame: &Cell<*const u8>) {

@@ -11,7 +11,7 @@
 //! The loop runs on the thread's own stack whenever the root blocks. Greenlets switch to it and it
 //! switches to them; they never switch to one another. Nothing here holds a borrow while a greenlet
 //! runs (invariant 1), waking only queues (invariant 2), and `switch` is the one function that
-//! leaves a stack.
+//! leaves a stack to run something else. (`inspect` resumes parked greenlets for a moment, to walk their own stacks.)
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -104,26 +104,14 @@ where
     B::Error: Into<BoxError>,
 {
     fn answer(&self, exchange: &Exchange) {
-        exchange.answer(self.respond(exchange).map_err(|error| error.to_string()));
-    }
-}
-
-impl<S> Tower<S> {
-    /// Waits for the service's response. Blocks the greenlet.
-    #[inline]
-    fn respond<B>(&self, exchange: &Exchange) -> Result<Response<Reply>, BoxError>
-    where
-        S: Service<Request<Body>, Response = Response<B>> + Clone,
-        S::Error: Into<BoxError>,
-        B: http_body::Body + 'static,
-        B::Data: Buf,
-        B::Error: Into<BoxError>,
-    {
         let mut service = self.0.clone();
-        wait(pin!(poll_fn(|context| service.poll_ready(context)))).map_err(Into::into)?;
-        let response = wait(pin!(service.call(exchange.take_request()))).map_err(Into::into)?;
-        let (head, body) = response.into_parts();
-        Ok(Response::from_parts(head, Reply::begin_body(body)?))
+        let mut respond = || {
+            wait(pin!(poll_fn(|context| service.poll_ready(context)))).map_err(Into::into)?;
+            let response = wait(pin!(service.call(exchange.take_request()))).map_err(Into::into)?;
+            let (head, body) = response.into_parts();
+            Ok(Response::from_parts(head, Reply::begin_body(body)?))
+        };
+        exchange.answer(respond().map_err(|error: BoxError| error.to_string()));
     }
 }
 

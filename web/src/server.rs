@@ -206,10 +206,14 @@ impl<L: Listen> Server<L> {
     /// Encrypts connections (feature `tls`): `config` has the certificates. It offers HTTP/2 and HTTP/1.1 (ALPN)
     /// unless it says what to offer.
     ///
-    /// ```no_run
-    /// # fn config() -> std::sync::Arc<sward::tls::rustls::ServerConfig> { unimplemented!() }
-    /// sward::web::Server::bind("0.0.0.0:8443")?.tls(config()).serve(|_| sward::web::Response::new("hello"))?;
-    /// # std::io::Result::Ok(())
+    /// ```
+    /// use std::sync::Arc;
+    /// use sward::tls::rustls::ServerConfig;
+    ///
+    /// fn serve(config: ServerConfig) -> std::io::Result<()> {
+    ///     let server = sward::web::Server::bind("0.0.0.0:8443")?.tls(Arc::new(config));
+    ///     server.serve(|_| sward::web::Response::new("hello"))
+    /// }
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<sward_net::tls::rustls::ServerConfig>) -> Self {

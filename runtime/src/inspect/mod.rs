@@ -162,7 +162,7 @@ impl GreenletInfo {
             state: slot.state.get().into(),
             waits_for: is_parked.then(|| slot.waits_for.get()),
             waits_since: is_parked.then(|| at(slot.parked_at.get())),
-            cpu_time: watch::counts().then(|| Duration::from_nanos(slot.ran.get())),
+            cpu_time: is_watching().then(|| Duration::from_nanos(slot.ran.get())),
             switches: slot.switches.get(),
         };
         let name = if is_root { Some("root".to_owned()) } else { name.as_deref().map(str::to_owned) };

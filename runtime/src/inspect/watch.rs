@@ -84,11 +84,6 @@ pub(crate) fn is_watching() -> bool {
     WATCHING.load(Ordering::Relaxed)
 }
 
-/// Whether the time that greenlets run has been counted, at least at the end.
-pub(super) fn counts() -> bool {
-    is_watching()
-}
-
 /// In a forked child: nobody watches.
 pub(crate) fn abandon() {
     WATCHING.store(false, Ordering::Relaxed);

@@ -20,8 +20,9 @@ pub(super) const WIDE_GUARD: usize = 256 << 10;
 /// Stack `i` starts `i % COLOURS` times this many bytes below the top of its slot. Without it the
 /// hot ends of all stacks would have equal low address bits and compete for the same cache lines.
 pub(super) const COLOUR: usize = 128;
-/// Number of different starts.
-pub(super) const COLOURS: usize = 16;
+/// Number of different starts. Each one more is a page more for every so many stacks whose greenlets use just less than
+/// one: with 16, a connection that waits for a read took 6.13 KiB, with 15 it takes 5.93.
+pub(super) const COLOURS: usize = 15;
 
 /// The unit in which usable sizes are kept, and the smallest page there is.
 pub(crate) const UNIT: usize = 4096;
