@@ -227,17 +227,16 @@ fn a_line_and_its_calls_fit_together() {
             yield_now();
         }
     });
-    let mut seen_waiting = 0;
-    for _ in 0..30 {
-        while row(waiter.id()).state != State::Parked {
-            yield_now();
-        }
+    let (mut dumps, mut waiting) = (0, 0);
+    // It may take many to see it waiting once: when the hub looks depends on the other thread.
+    while dumps < 30 || waiting == 0 {
+        (0..dumps % 3).for_each(|_| yield_now());
         let text = dumped();
         let waits = text.matches("waits in the queue").count();
         assert_eq!(text.matches("wait_in_here").count(), waits, "{text}");
-        seen_waiting += waits;
+        waiting += waits;
+        dumps += 1;
     }
-    assert!(seen_waiting > 0);
     waiter.kill();
     waker.kill();
 }

@@ -24,10 +24,10 @@ static THREADS: ThreadPool = ThreadPool::new("sward-inspect", 1);
 /// Writes the greenlets of this thread's hub as a tree, children below who spawned them, and with each parked one the
 /// calls that it is in. Blocks the greenlet: the hub looks at the calls between two switches, some greenlets at a time,
 /// and their names are looked up on another thread. What others do meanwhile may be seen or not; the line of a greenlet
-/// and its calls fit together.
+/// and its calls fit together. One that is spawned meanwhile may have a line without calls.
 ///
-/// Calls have names and lines as far as the program has them (`debug = "line-tables-only"` is enough); those of at most
-/// 1000 greenlets are written, and none of a greenlet that has less than 24 KiB of its stack left. Below 32 levels the
+/// Calls have names and lines as far as the program has them (`debug = "line-tables-only"` is enough); those of the
+/// 1000 greenlets that were spawned first are written, and none of a greenlet that has less than 24 KiB of its stack left. Below 32 levels the
 /// tree is not moved further to the right: there each line names the parent.
 ///
 /// # Errors
@@ -50,9 +50,9 @@ static THREADS: ThreadPool = ThreadPool::new("sward-inspect", 1);
 /// # std::io::Result::Ok(())
 /// ```
 pub fn dump(mut out: impl Write) -> io::Result<()> {
-    let traces = Traces::of_parked(TRACED);
+    let traces = Traces::of_others(TRACED);
     let (mut rows, now) = (snapshot().into_iter().map(|row| (row, Vec::new())).collect::<Vec<_>>(), Instant::now());
-    // Rows that were made together with the calls: a greenlet may have gone on since, and parked elsewhere.
+    // Rows that were made together with the calls: a greenlet may have gone on since, and parked, or parked elsewhere.
     for trace in traces {
         if let Ok(at) = rows.binary_search_by_key(&trace.0.id, |(row, _)| row.id) {
             rows[at] = trace;

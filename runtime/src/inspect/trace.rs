@@ -3,7 +3,7 @@
 //! ```text
 //!   who asks                       the hub, on the root stack          a parked greenlet
 //!   ────────                       ──────────────────────────          ─────────────────
-//!   Traces::of_parked ─ message ─▶ Traces::make ── resume(Trace) ───▶ trace_here: walks its own stack
+//!   Traces::of_others ─ message ─▶ Traces::make ── resume(Trace) ───▶ trace_here: walks its own stack
 //!            parks                              ◀── suspend ────────   and is suspended again
 //!                   ◀──── wake ──
 //! ```
@@ -13,7 +13,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::GreenletInfo;
+use super::{GreenletInfo, occupied};
 use crate::greenlet::Errand;
 use crate::hub::{self, hub};
 use crate::park::can_park;
@@ -29,7 +29,7 @@ const ROOM: usize = 24 << 10;
 /// Greenlets looked at between two switches: a millisecond's worth, lest the others wait for long.
 const AT_ONCE: usize = 32;
 
-/// A parked greenlet, and the calls that it is in, the innermost first, as addresses.
+/// A greenlet, and, if it is parked, the calls that it is in, the innermost first, as addresses.
 pub(crate) type Trace = (GreenletInfo, Vec<usize>);
 
 /// A question that the hub is asked, and its answer.
@@ -43,20 +43,20 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// The greenlets of this hub that are parked now, and still are when their turn comes, with the calls that they are
-    /// in; at most `limit` of them, those that were spawned first. Blocks the greenlet; none in a destructor that runs
-    /// in an unwinding, which cannot wait.
-    pub(super) fn of_parked(limit: usize) -> Vec<Trace> {
+    /// The other greenlets of this hub as they are when their turn comes, with the calls that they are in; at most
+    /// `limit` of them, those that were spawned first, without those that have ended by then. Blocks the greenlet; none
+    /// in a destructor that runs in an unwinding, which cannot wait.
+    pub(super) fn of_others(limit: usize) -> Vec<Trace> {
         let hub = hub();
         if !can_park() {
             return Vec::new();
         }
-        let parked = hub.table.iter().filter(|slot| !slot.is_root() && slot.state.get() == State::Parked);
+        let is_other = |slot: &&Slot| !slot.is_root() && slot.id != hub.current().id;
         let key = |slot: &Slot| GreenletKey { hub: hub.serial, slot: slot.index, id: slot.id.get() };
-        let mut parked: Vec<_> = parked.map(key).collect();
-        parked.sort_unstable_by_key(|key| key.id);
-        parked.truncate(limit);
-        parked.chunks(AT_ONCE).flat_map(|whose| Traces::of(hub, whose)).collect()
+        let mut others: Vec<_> = occupied(hub).filter(is_other).map(key).collect();
+        others.sort_unstable_by_key(|key| key.id);
+        others.truncate(limit);
+        others.chunks(AT_ONCE).flat_map(|whose| Traces::of(hub, whose)).collect()
     }
 
     /// Those of some.
@@ -79,9 +79,12 @@ impl Traces {
         if !hub.waits(self.key) {
             return;
         }
-        let parked = self.whose.iter().filter_map(|key| hub.find(*key));
-        let parked = parked.filter(|slot| slot.state.get() == State::Parked);
-        let made = parked.map(|slot| (GreenletInfo::of(slot), hub.trace(slot))).collect();
+        let calls = |slot: &'static Slot| match slot.state.get() {
+            State::Parked => hub.trace(slot),
+            _ => Vec::new(),
+        };
+        let found = self.whose.iter().filter_map(|key| hub.find(*key));
+        let made = found.map(|slot| (GreenletInfo::of(slot), calls(slot))).collect();
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
         hub.wake(self.key, Reason::Unparked);
     }
