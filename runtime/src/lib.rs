@@ -31,6 +31,7 @@ mod oneshot;
 mod park;
 mod prefetch;
 mod reactor;
+mod readiness;
 mod remote;
 mod report;
 mod run;
@@ -79,8 +80,9 @@ pub mod lowlevel {
     pub use crate::local::HubLocal;
     pub use crate::offload::offload_to;
     pub use crate::park::{Unparker, Wake, can_park, is_interrupted, park};
+    pub use crate::readiness::Direction;
     pub use crate::remote::RemoteUnparker;
-    pub use crate::source::{Direction, Source};
+    pub use crate::source::Source;
     pub use crate::spawn::spawn_now;
     pub use crate::threads::ThreadPool;
     pub use crate::wait_any::sealed;

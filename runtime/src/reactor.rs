@@ -20,8 +20,8 @@ use slab::Slab;
 use crate::alarm::Alarm;
 #[cfg(target_os = "linux")]
 use crate::oneshot::{self, News, OneShots};
+use crate::readiness::Readiness;
 use crate::remote::Remote;
-use crate::source::Readiness;
 
 /// The token of the waker that other threads use.
 const WAKER: Token = Token(usize::MAX);

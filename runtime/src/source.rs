@@ -7,170 +7,27 @@
 //!   event: ready = true ◀── wait (registered once, edge-triggered)
 //! ```
 //!
-//! `ready` is false only while the kernel is known to have nothing: an edge-triggered event is due
-//! before there can be something again. In each direction one greenlet at a time has the *turn*; the
-//! others wait for it first in, first out, so an event wakes one of them and nobody overtakes.
-//!
-//! A future waits beside them, without a turn: it leaves its waker with the direction. A waker is
-//! foreign code, so the reactor only collects those of a turn; the hub calls them when nothing of it
-//! is borrowed (invariant 1).
+//! What is known between the calls, and who waits, is in `readiness.rs`.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::hub::{self, hub};
 use crate::park::can_park;
-use crate::prefetch::prefetch;
 use crate::reactor::Reactor;
+use crate::readiness::{Direction, Readiness, Side, Turn};
 use crate::scheduler::Hub;
-use crate::wait_queue::{WaitQueue, Waited};
+use crate::slot::Reason;
+use crate::wait_queue::Waited;
 
 /// I/O calls in a row that may succeed at once before the greenlet lets others run.
 const STREAK: u32 = 128;
-
-/// A direction of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Reading, accepting.
-    Read,
-    /// Writing, connecting.
-    Write,
-}
-
-/// What is known of one direction: bytes, so that both directions' lie in one cache line.
-struct State {
-    /// Whether the next call may succeed.
-    ready: Cell<bool>,
-    /// Whether an event came that no `wait_readable` has returned for.
-    news: Cell<bool>,
-    /// The other side is gone: no further edge may come, so `ready` is only cleared by a call that
-    /// really would block.
-    hung_up: Cell<bool>,
-    /// Whether a greenlet has the turn.
-    taken: Cell<bool>,
-    /// False: nobody is in `Waiters::turns`.
-    queued: Cell<bool>,
-    /// False: nobody is in `Waiters::events`, and there is no `Waiters::waker`.
-    watched: Cell<bool>,
-}
-
-/// Who waits in one direction. In this order: see `Readiness`.
-#[repr(C)]
-struct Waiters {
-    /// Greenlets that wait for an event: the one that has the turn, and callers of `wait_readable`.
-    events: WaitQueue,
-    /// The future that waits for an event, the last one that was polled.
-    waker: Cell<Option<Waker>>,
-    /// Greenlets that wait for the turn.
-    turns: WaitQueue,
-}
-
-/// One direction.
-#[derive(Clone, Copy)]
-struct Side<'a> {
-    /// What is known of it.
-    state: &'a State,
-    /// Who waits in it.
-    waiters: &'a Waiters,
-}
-
-impl Side<'_> {
-    /// An event came. The waker returned is to be called once the reactor is not borrowed any more.
-    #[must_use]
-    #[inline]
-    fn wake(self, hung_up: bool) -> Option<Waker> {
-        self.state.ready.set(true);
-        self.state.news.set(true);
-        self.state.hung_up.set(self.state.hung_up.get() | hung_up);
-        if !self.state.watched.replace(false) {
-            return None;
-        }
-        self.waiters.events.wake_all();
-        self.waiters.waker.take()
-    }
-
-    /// Waits for an event. Blocks the greenlet.
-    // Inlined: a frame of its own is one or two cache lines more for each greenlet that waits.
-    #[inline(always)]
-    fn wait(self, name: &'static str, deadline: Option<Instant>) -> Waited<()> {
-        self.state.watched.set(true);
-        self.waiters.events.wait(name, (), deadline)
-    }
-
-    /// Leaves a future's waker here.
-    fn set_waker(self, waker: &Waker) {
-        let kept = match self.waiters.waker.take() {
-            Some(old) if old.will_wake(waker) => old,
-            _ => waker.clone(),
-        };
-        self.waiters.waker.set(Some(kept));
-        self.state.watched.set(true);
-    }
-}
-
-/// What is known of a source's two directions; the reactor writes it. In this order, so that what an event touches
-/// stands together, at the beginning.
-#[repr(C)]
-pub(crate) struct Readiness {
-    /// What is known of reading and of writing.
-    states: [State; 2],
-    /// Who waits to read and who waits to write.
-    waiters: [Waiters; 2],
-}
-
-impl Readiness {
-    /// Neither direction was tried yet.
-    fn new() -> Readiness {
-        let state = || State {
-            ready: Cell::new(true),
-            news: Cell::new(true),
-            hung_up: Cell::new(false),
-            taken: Cell::new(false),
-            queued: Cell::new(false),
-            watched: Cell::new(false),
-        };
-        let waiters = || Waiters { events: WaitQueue::new(), turns: WaitQueue::new(), waker: Cell::new(None) };
-        Readiness { states: [state(), state()], waiters: [waiters(), waiters()] }
-    }
-
-    /// One direction.
-    #[inline]
-    fn side(&self, direction: Direction) -> Side<'_> {
-        let at = direction as usize;
-        Side { state: &self.states[at], waiters: &self.waiters[at] }
-    }
-
-    /// Fetches what `on_event` touches when somebody waits to read.
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        let reading = mem::offset_of!(Readiness, waiters) + mem::offset_of!(Waiters, turns);
-        prefetch((&raw const *self).cast(), reading);
-    }
-
-    /// Takes an event of the poller. Wakes greenlets, which only queues them (invariant 2), and adds
-    /// the wakers of futures to `woken`.
-    #[inline]
-    pub(crate) fn on_event(&self, event: &mio::event::Event, woken: &mut VecDeque<Waker>) {
-        let error = event.is_error();
-        let closed = [event.is_read_closed(), event.is_write_closed()];
-        let ready = [event.is_readable(), event.is_writable()];
-        for (at, direction) in [Direction::Read, Direction::Write].into_iter().enumerate() {
-            if (error || ready[at] || closed[at])
-                && let Some(waker) = self.side(direction).wake(error || closed[at])
-            {
-                woken.push_back(waker);
-            }
-        }
-    }
-}
 
 /// A source's place in the poller of one hub.
 #[derive(Clone, Copy)]
@@ -222,12 +79,8 @@ impl Drop for Registration {
         {
             reactor.deregister(self.fd, place.key);
         }
-        for side in [Direction::Read, Direction::Write].map(|direction| self.readiness.side(direction)) {
-            let waker = side.wake(true);
-            side.waiters.turns.wake_all();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        for direction in [Direction::Read, Direction::Write] {
+            self.readiness.side(direction).close();
         }
     }
 }
@@ -400,7 +253,7 @@ impl<T: AsFd> Source<T> {
     ) -> io::Result<R> {
         count_call();
         let side = self.registration.readiness.side(direction);
-        let _turn = if side.state.taken.get() {
+        let turn = if side.state.taken.get() {
             if !can_park() {
                 return self.block_thread(direction, deadline, call);
             }
@@ -422,12 +275,13 @@ impl<T: AsFd> Source<T> {
                 return result;
             }
             self.registration.ensure()?;
-            hub().current().source.set(Rc::as_ptr(&self.registration.readiness).cast());
-            if let Waited::TimedOut(()) = side.wait(name, deadline) {
+            let hub = hub();
+            hub.current().source.set(Rc::as_ptr(&self.registration.readiness).cast());
+            if turn.wait_for_event(hub, name, deadline) == Reason::TimedOut {
                 // Data that came in the same turn beats the timeout.
                 return attempt(side, || call(&self.io)).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
             }
-            hub().prefetch_next();
+            hub.prefetch_next();
             may_succeed = true;
         }
     }
@@ -524,49 +378,5 @@ fn poll_thread(io: &impl AsFd, direction: Direction, deadline: Option<Instant>) 
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// The right to wait for events in one direction; passed on when dropped.
-struct Turn<'a>(Side<'a>);
-
-impl<'a> Turn<'a> {
-    /// Takes the turn that nobody has.
-    #[inline]
-    fn take(side: Side<'a>) -> Turn<'a> {
-        side.state.taken.set(true);
-        Turn(side)
-    }
-
-    /// Waits for the turn.
-    fn wait(side: Side<'a>, name: &'static str, deadline: Option<Instant>) -> io::Result<Turn<'a>> {
-        side.state.queued.set(true);
-        match side.waiters.turns.wait(name, (), deadline) {
-            Waited::Woken(()) => Ok(Turn(side)),
-            Waited::TimedOut(()) => Err(io::ErrorKind::TimedOut.into()),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.0.state.queued.get() {
-            self.pass_on();
-        } else {
-            self.0.state.taken.set(false);
-        }
-    }
-}
-
-impl Turn<'_> {
-    /// Hands the turn over: `taken` stays true if somebody waits.
-    #[inline(never)]
-    fn pass_on(&self) {
-        let Side { state, waiters } = self.0;
-        if !waiters.turns.wake_one() {
-            state.queued.set(false);
-            state.taken.set(false);
-        }
     }
 }

@@ -246,6 +246,30 @@ fn wait_readable_and_wait_writable_wait_for_events() {
 }
 
 #[test]
+fn one_event_wakes_the_reader_whoever_waits_for_events_and_a_future() {
+    let _watchdog = watchdog();
+    let (source, mut peer) = pair();
+    let source = Rc::new(source);
+    let _ = source.wait_readable(Some(Instant::now() + SHORT)); // new sources have news
+    let reading = source.clone();
+    let reader = sward::spawn(move || read::<1>(&reading, None).unwrap());
+    let waiters = [source.clone(), source.clone()].map(|source| sward::spawn(move || source.wait_readable(None)));
+    let polling = source.clone();
+    let future = sward::spawn(move || {
+        let peek = |mut stream: &UnixStream| stream.read(&mut [0]);
+        sward::block_on(std::future::poll_fn(|context| polling.poll_with(Direction::Read, context, peek)))
+    });
+    sward::yield_now();
+    assert!(!reader.is_finished() && !future.is_finished() && waiters.iter().all(|waiter| !waiter.is_finished()));
+    peer.write_all(b"ab").unwrap();
+    assert_eq!(reader.join().unwrap().len(), 1);
+    assert_eq!(future.join().unwrap().unwrap(), 1);
+    for waiter in waiters {
+        waiter.join().unwrap().unwrap();
+    }
+}
+
+#[test]
 fn a_regular_file_cannot_be_waited_on() {
     let _watchdog = watchdog();
     let path = std::env::temp_dir().join(format!("sward-regular-{}", std::process::id()));
