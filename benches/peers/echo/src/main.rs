@@ -18,7 +18,7 @@ const SIZES: [usize; 2] = [64, 4096];
 /// Connections.
 const CONNECTIONS: [usize; 3] = [1, 50, 1000];
 /// Rounds in which each server has its turn.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 31;
 /// The length of a turn in milliseconds.
 const TURN: usize = 200;
 
@@ -67,17 +67,18 @@ fn table() -> io::Result<()> {
                     times[at].push(servers[at].turn(&mut load, size, connections)?);
                 }
             }
-            let [epoll, sward, tokio] = [0, 1, 2].map(|at| median(times[at].clone()));
-            let ratio = |other: usize| median(times[1].iter().zip(&times[other]).map(|(a, b)| a / b).collect());
-            println!(
-                "| {connections} | {size} | {epoll:.2} | {sward:.2} | {tokio:.2} | {:.2} | {:.2} |",
-                ratio(0),
-                ratio(2)
-            );
+            let [epoll, sward, tokio] = [0, 1, 2].map(|at| quartiles(times[at].clone())[1]);
+            let [to_loop, to_tokio] = [0, 2].map(|other| {
+                let ratios = times[1].iter().zip(&times[other]).map(|(ours, theirs)| ours / theirs);
+                let [low, middle, high] = quartiles(ratios.collect());
+                format!("{middle:.3} ({low:.2} to {high:.2})")
+            });
+            println!("| {connections} | {size} | {epoll:.2} | {sward:.2} | {tokio:.2} | {to_loop} | {to_tokio} |");
         }
     }
     println!(
-        "\nµs of CPU time for each request, medians of {ROUNDS} rounds; the ratios are medians of the rounds' ratios."
+        "\nµs of CPU time for each request, medians of {ROUNDS} rounds; of the rounds' ratios the median, and where the \
+         middle half of them lies."
     );
     Ok(())
 }
@@ -104,9 +105,10 @@ fn idle() -> io::Result<()> {
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// A quarter of the values is below the first, half of them below the second, three quarters below the third.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
 }
 
 /// Another process of this program; killed when dropped.
