@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::patched;
+use sward::lowlevel::spawn_now;
 use sward::{Builder, spawn, yield_now};
 
 thread_local! {
@@ -48,6 +49,28 @@ fn thread_locals_are_the_greenlets_own() {
         }
         assert_eq!(NUMBER.get(), 1);
         assert_eq!(TEXT.take(), "fresh of the root");
+    });
+}
+
+#[test]
+fn a_greenlet_that_runs_at_once_has_its_own_and_its_caller_keeps_those_it_had() {
+    patched("a_greenlet_that_runs_at_once_has_its_own_and_its_caller_keeps_those_it_had", || {
+        fn nest(number: u32) {
+            assert_eq!(NUMBER.replace(number), 7);
+            if number > 0 {
+                let inner = spawn_now(move || nest(number - 1)).unwrap();
+                assert_eq!(NUMBER.get(), number, "after it has left");
+                inner.join().unwrap();
+            }
+            thread::sleep(Duration::from_millis(1));
+            TEXT.with_borrow_mut(|text| *text = format!("{text} {number}"));
+            assert_eq!((NUMBER.get(), TEXT.take()), (number, format!("fresh {number}")));
+        }
+        NUMBER.set(1);
+        spawn_now(|| nest(3)).unwrap().join().unwrap();
+        assert_eq!(NUMBER.get(), 1);
+        spawn(|| nest(3)).join().unwrap();
+        assert_eq!(NUMBER.get(), 1);
     });
 }
 

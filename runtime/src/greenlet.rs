@@ -23,7 +23,7 @@ use crate::prefetch::prefetch;
 use crate::report;
 use crate::scope::Scope;
 use crate::slot::Slot;
-use crate::spawn::Main;
+use crate::spawn::{Ending, Main};
 use crate::stack::{self, Stack, UNIT};
 use crate::thread_pointer::ThreadPointer;
 
@@ -116,13 +116,16 @@ impl Execution {
 
     /// Runs the greenlet until it suspends itself (`None`) or has returned (its stack).
     ///
-    /// On the root stack only: called by `scheduler::Hub::resume` for a slot in state `Ready`, and by
-    /// `inspect::trace` for one in state `Parked`, to be traced. So never for one that already runs (invariant 1).
+    /// On the root stack only, for a slot in state `Ready` (called by `scheduler::Hub::resume`) or `Parked`, to be traced
+    /// (`inspect::trace`); and on the stack of who runs for a greenlet that is new (`run_within_caller`). So never for one
+    /// that already runs (invariant 1).
     #[inline]
     pub(crate) fn resume(&self, errand: Errand) -> Option<Stack> {
-        // SAFETY: the hub resumes one greenlet at a time and never from within a greenlet, so this
-        // is the only reference into the cell while the greenlet runs; `start` writes to vacant
-        // slots only and nothing else touches the cell.
+        // SAFETY: this is the only reference into the cell while the greenlet runs: a greenlet is resumed once and again
+        // only after it has left, when this one is gone (the loop takes each from the ready queue, where it is once and
+        // only if it does not run; a new one is in no queue). `start` writes to vacant slots only and nothing else
+        // touches the cell. That the resumer may be a greenlet itself changes nothing: it is in no queue meanwhile, so
+        // its frame stays until this greenlet has left.
         let cell = unsafe { &mut *self.suspended.get() };
         match cell.as_mut().map(|suspended| suspended.resume(errand)) {
             Some(CoroutineResult::Yield(())) => None,
@@ -227,10 +230,11 @@ impl Drop for Execution {
 
 /// Puts a greenlet's main function on its stack.
 #[inline]
-pub(crate) fn launch<F, T>(slot: &'static Slot, stack: Stack, main: Main<F, T>)
+pub(crate) fn launch<F, T, E>(slot: &'static Slot, stack: Stack, main: Main<F, T, E>)
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
+    E: Ending<T> + 'static,
 {
     // SAFETY: `main` borrows nothing that ends.
     unsafe { place(slot, stack, main) };
@@ -238,14 +242,15 @@ where
 
 /// As `launch`, for a function that borrows from around its scope.
 #[inline]
-pub(crate) fn launch_scoped<'scope, F, T>(
+pub(crate) fn launch_scoped<'scope, F, T, E>(
     _scope: &'scope Scope<'scope, '_>,
     slot: &'static Slot,
     stack: Stack,
-    main: Main<F, T>,
+    main: Main<F, T, E>,
 ) where
     F: FnOnce() -> T + 'scope,
     T: 'scope,
+    E: Ending<T> + 'scope,
 {
     // SAFETY: a `&'scope Scope<'scope, '_>` exists only inside `scope()`, which neither returns nor
     // unwinds (it aborts instead) before `main` has returned: `Main::run` counts out of the scope
@@ -258,9 +263,9 @@ pub(crate) fn launch_scoped<'scope, F, T>(
 ///
 /// What `main` borrows must stay valid until it has returned.
 #[inline]
-unsafe fn place<F: FnOnce() -> T, T>(slot: &'static Slot, stack: Stack, main: Main<F, T>) {
+unsafe fn place<F: FnOnce() -> T, T, E: Ending<T>>(slot: &'static Slot, stack: Stack, main: Main<F, T, E>) {
     // Of `Main`, not of `F`: one whose alignment is large is large, even if it captures nothing.
-    if size_of::<Main<F, T>>() <= LARGEST_ON_STACK {
+    if size_of::<Main<F, T, E>>() <= LARGEST_ON_STACK {
         // SAFETY: the caller vouches for the borrows, and a slot fresh from the table has no
         // execution.
         unsafe { slot.greenlet.start(stack, move || main.run()) };

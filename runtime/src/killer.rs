@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::hub;
-use crate::join::Greenlet;
+use crate::join::{Greenlet, GreenletId};
 use crate::scheduler::GreenletKey;
 
 /// Kills one greenlet of this thread. Outliving the greenlet is harmless; it keeps nothing of it
@@ -28,7 +28,26 @@ pub struct Killer {
 impl Killer {
     /// The killer of `greenlet`.
     pub fn of<T>(greenlet: &Greenlet<T>) -> Killer {
-        Killer { key: greenlet.key(), not_send: PhantomData }
+        Killer::new(greenlet.key())
+    }
+
+    /// The killer of the greenlet that `key` names.
+    #[inline]
+    pub(crate) fn new(key: GreenletKey) -> Killer {
+        Killer { key, not_send: PhantomData }
+    }
+
+    /// The greenlet's id.
+    ///
+    /// ```
+    /// use sward::lowlevel::Killer;
+    ///
+    /// let greenlet = sward::spawn(|| ());
+    /// assert_eq!(Killer::of(&greenlet).id(), greenlet.id());
+    /// # greenlet.join().unwrap();
+    /// ```
+    pub fn id(&self) -> GreenletId {
+        GreenletId(self.key.id)
     }
 
     /// As [`Greenlet::kill`].

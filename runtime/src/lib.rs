@@ -83,7 +83,7 @@ pub mod lowlevel {
     pub use crate::readiness::Direction;
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::Source;
-    pub use crate::spawn::spawn_now;
+    pub use crate::spawn::{spawn_now, spawn_now_then, spawn_then};
     pub use crate::threads::ThreadPool;
     pub use crate::wait_any::sealed;
     pub use crate::wait_queue::{WaitQueue, Waited};

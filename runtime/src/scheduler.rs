@@ -11,7 +11,8 @@
 //! The loop runs on the thread's own stack whenever the root blocks. Greenlets switch to it and it
 //! switches to them; they never switch to one another. Nothing here holds a borrow while a greenlet
 //! runs (invariant 1), waking only queues (invariant 2), and `switch` is the one function that
-//! leaves a stack to run something else. (`inspect` resumes parked greenlets for a moment, to walk their own stacks.)
+//! leaves a stack to run something else, but for two: `spawn::run_within_caller` runs a new greenlet from its caller's stack
+//! until it leaves for the first time, and `inspect` resumes parked greenlets for a moment, to walk their own stacks.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -117,7 +118,7 @@ pub(crate) struct Hub {
     /// The root; `None` before `begin` only.
     root: Cell<Option<&'static Slot>>,
     /// Who runs; `None` before `begin` only.
-    current: Cell<Option<&'static Slot>>,
+    pub(crate) current: Cell<Option<&'static Slot>>,
     /// The next serial number for `next_serial`.
     serials: Cell<u64>,
     /// Switches left until the next turn.
@@ -297,8 +298,9 @@ impl Hub {
     }
 
     /// Puts two greenlets before all others.
+    #[cfg(target_os = "linux")]
     #[inline]
-    pub(crate) fn push_first(&self, first: &'static Slot, second: &'static Slot) {
+    fn push_first(&self, first: &'static Slot, second: &'static Slot) {
         first.state.set(State::Ready);
         second.state.set(State::Ready);
         first.next.set(Some(second));
@@ -364,20 +366,26 @@ impl Hub {
     /// Runs one greenlet until it parks, yields or finishes.
     #[inline]
     fn resume(&'static self, slot: &'static Slot) {
-        self.current.set(Some(slot));
-        let finished = match slot.identity.get() {
-            None => slot.greenlet.resume(Errand::Run),
-            Some(identity) => slot.greenlet.resume_as(identity, Errand::Run),
-        };
+        let finished = self.enter(slot);
         self.current.set(self.root.get());
         if let Some(stack) = finished {
             self.retire(slot, stack);
         }
     }
 
+    /// Switches to a greenlet, until it parks, yields or finishes: then its stack is given back.
+    #[inline(always)]
+    pub(crate) fn enter(&'static self, slot: &'static Slot) -> Option<Stack> {
+        self.current.set(Some(slot));
+        match slot.identity.get() {
+            None => slot.greenlet.resume(Errand::Run),
+            Some(identity) => slot.greenlet.resume_as(identity, Errand::Run),
+        }
+    }
+
     /// Takes a finished greenlet's stack and slot back.
     #[inline]
-    fn retire(&'static self, slot: &'static Slot, stack: Stack) {
+    pub(crate) fn retire(&'static self, slot: &'static Slot, stack: Stack) {
         debug_assert!(slot.state.get() == State::Vacant, "a greenlet's last act");
         slot.id.set(VACANT);
         slot.epoch.set(slot.epoch.get().wrapping_add(1));

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use crate::greenlet::Execution;
 use crate::interrupt::Interrupts;
 use crate::local::Locals;
+use crate::scheduler::{GreenletKey, Hub};
 use crate::thread_pointer::ThreadPointer;
 
 /// The id of a slot that no greenlet occupies.
@@ -179,6 +180,12 @@ impl Slot {
             identity: Cell::new(None),
             locals: Locals::new(),
         }
+    }
+
+    /// The key of the greenlet that is here now, one of `hub`.
+    #[inline]
+    pub(crate) fn key(&self, hub: &Hub) -> GreenletKey {
+        GreenletKey { hub: hub.serial, slot: self.index, id: self.id.get() }
     }
 
     /// Whether this is the thread's own stack.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use crate::greenlet::{launch, launch_scoped};
 use crate::hub::{self, hub};
 use crate::identity;
+use crate::inspect;
 use crate::join::{Greenlet, JoinError, Packet};
+use crate::killer::Killer;
 use crate::park::can_park;
 use crate::report;
-use crate::scheduler::{GreenletKey, Hub};
+use crate::scheduler::Hub;
 use crate::scope::{Children, Scope, ScopedGreenlet};
 use crate::slot::{Mode, Slot, State};
 use crate::stack::Stack;
@@ -99,17 +102,62 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let hub = hub();
-    if !can_park() {
-        return spawn_with(Plan::new(Location::caller()), f, launch).map(Greenlet::new);
-    }
-    let caller = hub.current();
     let mut plan = Plan::new(Location::caller());
-    plan.ahead_of = Some(caller);
-    let packet = spawn_with(plan, f, launch)?;
-    // The caller is in the ready queue, so this cannot be a deadlock.
-    let _ = hub.switch(caller);
-    Ok(Greenlet::new(packet))
+    plan.at_once = can_park();
+    spawn_with(plan, f, launch).map(Greenlet::new)
+}
+
+/// As [`spawn_now`], but there is no handle: `then` is called with the result, on the greenlet's stack as its last act,
+/// also if it was killed before it began. Cheaper, for greenlets that nobody joins.
+///
+/// # Errors
+///
+/// If there is no stack to be had; then neither is called.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// let answer = Rc::new(Cell::new(0));
+/// let theirs = answer.clone();
+/// sward::lowlevel::spawn_now_then(|| 6 * 7, move |result| theirs.set(result.unwrap()))?;
+/// assert_eq!(answer.get(), 42);
+/// # std::io::Result::Ok(())
+/// ```
+#[track_caller]
+#[inline]
+pub fn spawn_now_then<F, T, E>(f: F, then: E) -> io::Result<Killer>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+    E: FnOnce(Result<T, JoinError>) + 'static,
+{
+    let mut plan = Plan::new(Location::caller());
+    plan.at_once = can_park();
+    occupy(plan).map(|seat| seat.start(plan, f, Then(then)))
+}
+
+/// As [`spawn_now_then`], but the greenlet runs when its turn has come, as with [`spawn`].
+///
+/// # Errors
+///
+/// The same.
+///
+/// ```
+/// let killer = sward::lowlevel::spawn_then(|| 6 * 7, |result| assert!(result.unwrap_err().is_killed()))?;
+/// killer.kill(); // it never runs
+/// sward::yield_now();
+/// # std::io::Result::Ok(())
+/// ```
+#[track_caller]
+#[inline]
+pub fn spawn_then<F, T, E>(f: F, then: E) -> io::Result<Killer>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+    E: FnOnce(Result<T, JoinError>) + 'static,
+{
+    let plan = Plan::new(Location::caller());
+    occupy(plan).map(|seat| seat.start(plan, f, Then(then)))
 }
 
 /// The panic of the functions that return no `Result`.
@@ -249,15 +297,15 @@ struct Plan<'a> {
     shared_tls: bool,
     /// The scope it belongs to.
     children: Option<&'a Rc<Children>>,
-    /// The running greenlet, if the new one is to run at once and that one right after it.
-    ahead_of: Option<&'static Slot>,
+    /// Whether it runs at once, until it blocks, and its caller right after it.
+    at_once: bool,
 }
 
 impl Plan<'_> {
     /// Of an ordinary greenlet.
     #[inline]
     fn new(site: &'static Location<'static>) -> Self {
-        Plan { name: None, stack_size: None, site, shared_tls: false, children: None, ahead_of: None }
+        Plan { name: None, stack_size: None, site, shared_tls: false, children: None, at_once: false }
     }
 
     /// Its thread-locals; `None` if it shares those of its thread.
@@ -267,16 +315,37 @@ impl Plan<'_> {
     }
 }
 
-/// Makes a greenlet; `launch` puts its main function on the stack.
+/// Makes a greenlet with a handle; `launch` puts its main function on the stack.
 #[inline]
 fn spawn_with<F, T>(
     plan: Plan<'_>,
     f: F,
-    launch: impl FnOnce(&'static Slot, Stack, Main<F, T>),
+    launch: impl FnOnce(&'static Slot, Stack, Main<F, T, Rc<Packet<T>>>),
 ) -> io::Result<Rc<Packet<T>>>
 where
     F: FnOnce() -> T,
 {
+    let Seat { hub, slot, stack } = occupy(plan)?;
+    let packet = Packet::new(slot.key(hub), plan.site);
+    packet.describe(plan.name.cloned(), plan.children.cloned());
+    launch(slot, stack, Main { f, ending: packet.clone(), slot, hub, returns: PhantomData });
+    hub.admit(slot, plan);
+    Ok(packet)
+}
+
+/// What a greenlet needs before it has something to run.
+struct Seat {
+    /// Its hub.
+    hub: &'static Hub,
+    /// Its slot.
+    slot: &'static Slot,
+    /// Its stack.
+    stack: Stack,
+}
+
+/// Takes what a greenlet needs. Inlined, so that the compiler sees through the plan.
+#[inline(always)]
+fn occupy(plan: Plan<'_>) -> io::Result<Seat> {
     let hub = hub();
     let stack = hub.stacks.take(plan.stack_size)?;
     let identity = match plan.identity(hub) {
@@ -288,8 +357,7 @@ where
     };
     let slot = hub.table.take();
     slot.identity.set(identity);
-    let id = hub.next_serial();
-    slot.id.set(id);
+    slot.id.set(hub.next_serial());
     slot.spawned_at.set(plan.site);
     hub.accounts.spawned(slot, hub.current());
     if let Some(name) = plan.name {
@@ -299,45 +367,141 @@ where
         children.enter();
         slot.scope.set(children.serial());
     }
-    let key = GreenletKey { hub: hub.serial, slot: slot.index, id };
-    let packet = Packet::new(key, plan.site);
-    packet.describe(plan.name.cloned(), plan.children.cloned());
-    launch(slot, stack, Main { f, packet: packet.clone(), slot, hub });
-    hub.live.set(hub.live.get() + 1);
-    hub.wake_closers();
-    match plan.ahead_of {
-        None => hub.push_ready(slot),
-        Some(caller) => hub.push_first(slot, caller),
+    Ok(Seat { hub, slot, stack })
+}
+
+impl Seat {
+    /// Starts a greenlet without a handle.
+    #[inline]
+    fn start<F, T, E>(self, plan: Plan<'_>, f: F, ending: E) -> Killer
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+        E: Ending<T> + 'static,
+    {
+        let Seat { hub, slot, stack } = self;
+        let killer = Killer::new(slot.key(hub));
+        launch(slot, stack, Main { f, ending, slot, hub, returns: PhantomData });
+        hub.admit(slot, plan);
+        killer
     }
-    if plan.children.is_some_and(|children| children.doomed()) {
-        hub.kill(slot);
+}
+
+impl Hub {
+    /// A new greenlet is ready.
+    #[inline(always)]
+    fn admit(&'static self, slot: &'static Slot, plan: Plan<'_>) {
+        self.live.set(self.live.get() + 1);
+        self.wake_closers();
+        if plan.at_once {
+            return self.run_within_caller(slot);
+        }
+        self.push_ready(slot);
+        if plan.children.is_some_and(|children| children.doomed()) {
+            self.kill(slot);
+        }
     }
-    Ok(packet)
+
+    /// Runs a new greenlet until it parks, yields or finishes, right from the stack of who runs, who then goes on: half
+    /// the switches of a way through the hub's loop. Once it has left this way it is resumed by the loop, as all are.
+    #[inline]
+    fn run_within_caller(&'static self, slot: &'static Slot) {
+        let caller = self.current();
+        caller.state.set(State::Ready); // and in no queue: nobody else resumes it
+        slot.state.set(State::Ready);
+        self.streak.set(0);
+        // Counts for the loop, which looks at the outside: not from here, on a greenlet's stack.
+        self.budget.set((self.budget.get() - 1).max(1));
+        slot.switches.set(slot.switches.get() + 1);
+        self.watch(slot);
+        let finished = self.enter(slot);
+        self.current.set(Some(caller));
+        caller.state.set(State::Running);
+        if let Some(stack) = finished {
+            let _busy = self.busy();
+            self.retire(slot, stack);
+        }
+        self.watch(caller);
+    }
+
+    /// Tells the watchdog, if there is one, who has the thread, on a greenlet's stack.
+    #[inline]
+    fn watch(&'static self, slot: &'static Slot) {
+        if inspect::is_watching() {
+            let _busy = self.busy();
+            inspect::starts(self, slot);
+        }
+    }
+}
+
+/// Who is told that a greenlet has ended.
+pub(crate) trait Ending<T> {
+    /// The scope that the greenlet belongs to.
+    fn children(&self) -> Option<Rc<Children>>;
+    /// The greenlet has ended, on whose stack this is. Does not unwind.
+    fn tell(self, result: Result<T, JoinError>);
+}
+
+/// Those who have its handle, if it has one.
+impl<T> Ending<T> for Rc<Packet<T>> {
+    #[inline]
+    fn children(&self) -> Option<Rc<Children>> {
+        self.children.get().cloned()
+    }
+
+    #[inline]
+    fn tell(self, result: Result<T, JoinError>) {
+        self.finish(result);
+        if Rc::strong_count(&self) > 1 {
+            drop(self);
+        } else {
+            discard_packet(self);
+        }
+    }
+}
+
+/// A function instead of a handle.
+struct Then<E>(E);
+
+impl<T, E: FnOnce(Result<T, JoinError>)> Ending<T> for Then<E> {
+    #[inline]
+    fn children(&self) -> Option<Rc<Children>> {
+        None
+    }
+
+    #[inline]
+    fn tell(self, result: Result<T, JoinError>) {
+        // The panic hook has told what there is to tell.
+        drop(panic::catch_unwind(AssertUnwindSafe(|| (self.0)(result))));
+    }
 }
 
 /// This file: what is called from here in a backtrace is a greenlet's own function.
 pub(crate) const SOURCE: &str = file!();
 
 /// What a greenlet runs: the user's function, and what is to be done around it.
-pub(crate) struct Main<F, T> {
+pub(crate) struct Main<F, T, E> {
     /// The user's function.
     f: F,
     /// Where its result goes.
-    packet: Rc<Packet<T>>,
+    ending: E,
     /// The greenlet's slot.
     slot: &'static Slot,
     /// The hub that it is a greenlet of.
     hub: &'static Hub,
+    /// What the function returns.
+    returns: PhantomData<fn() -> T>,
 }
 
-impl<F, T> Main<F, T>
+impl<F, T, E> Main<F, T, E>
 where
     F: FnOnce() -> T,
+    E: Ending<T>,
 {
     /// Runs on the greenlet's stack. Does not unwind.
     #[inline]
     pub(crate) fn run(self) {
-        let Main { f, packet, slot, hub } = self;
+        let Main { f, ending, slot, hub, .. } = self;
         slot.state.set(State::Running);
         identity::begin(hub, slot);
         let mut result = if slot.interrupts.killed() {
@@ -353,14 +517,9 @@ where
             let _ = discard(std::mem::replace(&mut result, Err(error)));
         }
         identity::destroy(slot);
-        let children = packet.children.get().cloned();
+        let children = ending.children();
         let panicked = result.as_ref().is_err_and(JoinError::is_panic);
-        packet.finish(result);
-        if Rc::strong_count(&packet) > 1 {
-            drop(packet);
-        } else {
-            discard_packet(packet);
-        }
+        ending.tell(result);
         if hub::existing().is_none_or(|here| here.serial != hub.serial) {
             exit_forked_child(panicked);
         }
@@ -403,7 +562,7 @@ fn exit_forked_child(panicked: bool) -> ! {
     std::process::exit(if panicked { 101 } else { 0 });
 }
 
-impl<F, T> fmt::Debug for Main<F, T> {
+impl<F, T, E> fmt::Debug for Main<F, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Main").finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use support::{Log, SHORT, watchdog};
-use sward::lowlevel::{Killer, Unparker, WaitQueue, Waited, Wake, park, spawn_now};
+use sward::lowlevel::{Killer, Unparker, WaitQueue, Waited, Wake, park, spawn_now, spawn_now_then, spawn_then};
 
 #[test]
 fn spawn_never_runs_the_greenlet_before_the_caller_blocks() {
@@ -86,6 +86,73 @@ fn spawn_now_runs_the_greenlet_until_it_blocks_and_then_the_caller() {
     spawn_now(move || last.add("now")).unwrap();
     sward::join_all([ready, caller]);
     assert_eq!(log.take(), "now ready started nested caller went on joined");
+}
+
+#[test]
+fn what_has_no_handle_tells_its_end_to_a_function() {
+    let _watchdog = watchdog();
+    let log = Log::new();
+    let tell = || {
+        let log = log.clone();
+        move |result: Result<&str, sward::JoinError>| match result {
+            Ok(text) => log.add(text),
+            Err(error) if error.is_killed() => log.add("killed"),
+            Err(error) => log.add(error.into_panic().downcast::<&str>().unwrap()),
+        }
+    };
+    spawn_now_then(|| "finished", tell()).unwrap();
+    spawn_now_then(|| panic!("panicked"), tell()).unwrap();
+    let yields = || {
+        sward::yield_now();
+        "went on"
+    };
+    spawn_now_then(yields, tell()).unwrap();
+    let blocked = spawn_now_then(
+        || {
+            park(None);
+            "unparked"
+        },
+        tell(),
+    )
+    .unwrap();
+    spawn_then(|| "had its turn", tell()).unwrap();
+    let never = spawn_then(|| "started", tell()).unwrap();
+    assert_eq!(log.take(), "finished panicked");
+    let id = sward::spawn(|| ()).id();
+    assert!(blocked.id() < never.id() && never.id() < id);
+    blocked.kill();
+    never.kill();
+    sward::yield_now();
+    assert_eq!(log.take(), "went on had its turn killed killed");
+    // What panics there harms nobody.
+    spawn_now_then(|| (), |_| panic!("in the end")).unwrap();
+    assert_eq!(sward::spawn(|| 1).join().unwrap(), 1);
+}
+
+/// Also in each other, and beside greenlets that are woken meanwhile, no matter on whose stack they were begun.
+#[test]
+fn greenlets_that_were_run_at_once_go_on_as_all_others() {
+    let _watchdog = watchdog();
+    fn nest(depth: usize, log: &Log) {
+        let (theirs, unparker) = (log.clone(), Unparker::current());
+        if depth > 0 {
+            spawn_now(move || {
+                nest(depth - 1, &theirs);
+                unparker.unpark();
+            })
+            .unwrap();
+            park(None);
+        }
+        log.add(depth);
+        sward::yield_now();
+        log.add(depth + 10);
+    }
+    let log = Log::new();
+    let theirs = log.clone();
+    sward::spawn(move || nest(3, &theirs)).join().unwrap();
+    assert_eq!(log.take(), "0 10 1 11 2 12 3 13");
+    nest(2, &log); // and from the root's stack
+    assert_eq!(log.take(), "0 10 1 11 2 12");
 }
 
 #[test]
