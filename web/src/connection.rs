@@ -120,7 +120,7 @@ fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
 #[inline(never)]
 fn leave_http(line: Rc<Line<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
     let engine = Rc::into_inner(line).expect("nobody polls it any more").into_engine();
-    let rest = engine.map_or_else(Bytes::new, |engine| engine.0.into_parts().read_buf);
+    let rest = engine.map_or_else(Bytes::new, |engine| engine.into_rest());
     _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
     upgrade(Upgraded::new(wire, rest));
 }
@@ -162,7 +162,15 @@ fn time_out(driver: &Driver, wire: &Wire) {
 }
 
 /// HTTP/1.
+///
+/// hyper sends bodies in one of two ways, which it is told at the beginning: it copies them behind the head, or gathers
+/// what is to be sent without copying, which costs more for each answer than it saves for small ones. So it copies,
+/// until the server sends its first large body; from then on it gathers on new connections, and on those that it copies on
+/// as soon as it can be exchanged: between two requests.
 struct Http1(http1::Connection<HyperIo, Exchanges>);
+
+/// What hyper gathers at most before it writes, where it copies.
+const COPIED: usize = 64 * 1024;
 
 impl Http1 {
     /// On a connection whose first bytes did not say HTTP/2.
@@ -173,6 +181,13 @@ impl Http1 {
         builder.half_close(true).max_header_size(settings.max_head);
         if let Some(max) = settings.max_headers {
             builder.max_headers(max);
+        }
+        let copies = !shared.site.sends_large.get();
+        shared.copies.set(copies);
+        builder.writev(!copies);
+        if copies {
+            // Of what it reads too, but a head may be as long as was said, and of a body so much is read at once anyway.
+            builder.max_buf_size(settings.max_head.max(COPIED));
         }
         Http1(builder.serve_connection(io(wire), Exchanges(shared.clone())))
     }
@@ -189,6 +204,10 @@ impl Engine for Http1 {
 
     fn has_heads(&self) -> bool {
         true
+    }
+
+    fn into_rest(self) -> Bytes {
+        self.0.into_parts().read_buf
     }
 }
 
@@ -249,5 +268,9 @@ impl Engine for Http2 {
 
     fn has_heads(&self) -> bool {
         false
+    }
+
+    fn into_rest(self) -> Bytes {
+        Bytes::new() // nobody asks: there is no leaving HTTP/2
     }
 }

@@ -9,7 +9,7 @@
 //!          └─▶ hyper polls the body of the answer; its drop ends the exchange
 //! ```
 //!
-//! Most handlers do not block. Under HTTP/1 the request's greenlet runs at once (`spawn_now`), so that the answer
+//! Most handlers do not block. Under HTTP/1 the request's greenlet runs at once (`spawn_now_then`), so that the answer
 //! is there when hyper asks for it, the answers of a pipeline become one write, and all of this happens on the stack
 //! and in the memory that the request before has warmed.
 
@@ -24,18 +24,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use http::uri::{Authority, PathAndQuery};
-use http::{Method, Request, Response, StatusCode, Version, request};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use sward_runtime::Greenlet;
-use sward_runtime::lowlevel::{recent_time, spawn_now};
+use sward_runtime::lowlevel::{Killer, recent_time, spawn_now_then};
+use sward_runtime::{Greenlet, GreenletId, JoinError};
 
 use crate::access_log;
 use crate::body::{Body, Fate};
+use crate::host;
 use crate::reply::{BoxError, Reply};
 use crate::shared::{Place, Shared};
 use crate::upgrade;
+use crate::wire::LARGE;
 
 /// Exchanges that are kept for the next requests of a hub, at most.
 const SPARES: usize = 64;
@@ -50,7 +53,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
-        let refused = if !has_its_host(&request, &shared.site.known_host) {
+        let refused = if !host::is_there(&request, &shared.site.known_host) {
             Some(StatusCode::BAD_REQUEST)
         } else if request.body().size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
@@ -60,92 +63,10 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
             None
         };
         let exchange = Exchange::begin(shared, request);
-        let state = match refused {
-            Some(status) => State::Refused(status),
-            None => match exchange.spawn() {
-                Ok(greenlet) => State::Running(greenlet),
-                Err(error) => {
-                    exchange.log_failure(&format_args!("no greenlet for the request: {error}"));
-                    State::Refused(StatusCode::SERVICE_UNAVAILABLE)
-                }
-            },
-        };
-        Answer { exchange: Some(exchange), state }
+        let refused = refused.or_else(|| exchange.start());
+        Answer { exchange: Some(exchange), refused }
     }
 }
-
-/// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
-/// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it (RFC 9113, 8.3.1).
-#[inline]
-fn has_its_host(request: &Request<Incoming>, known: &KnownHost) -> bool {
-    let mut host = None;
-    // Few fields are looked through faster than one is looked up.
-    for (name, value) in request.headers() {
-        if *name == http::header::HOST && host.replace(value.as_bytes()).is_some() {
-            return false;
-        }
-    }
-    let Some(host) = host else { return request.version() != Version::HTTP_11 };
-    let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host);
-    known.is(host) && !(request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other))
-}
-
-/// The host that was asked for last: nearly all requests say the same.
-#[derive(Default)]
-pub(crate) struct KnownHost(Cell<Vec<u8>>);
-
-impl KnownHost {
-    /// Whether it is a host.
-    #[inline]
-    fn is(&self, text: &[u8]) -> bool {
-        let mut known = self.0.take();
-        let is = known == text || is_host(text);
-        if is && known != text {
-            known.clear();
-            known.extend_from_slice(text);
-        }
-        self.0.set(known);
-        is
-    }
-}
-
-/// Whether it is a name, an address or nothing, and perhaps a port (RFC 3986, 3.2.2): what has a space, a slash or a
-/// user in it is taken apart differently by whoever comes next.
-fn is_host(text: &[u8]) -> bool {
-    let is_name = |byte: &&u8| IN_NAMES[usize::from(**byte)];
-    let name = text.iter().take_while(is_name).count();
-    let port = match &text[name..] {
-        [] => return true,
-        [b':', port @ ..] => port,
-        [b'[', address @ ..] if name == 0 => {
-            let len = address.iter().take_while(|byte| **byte == b':' || is_name(byte)).count();
-            match &address[len..] {
-                [b']'] => return true,
-                [b']', b':', port @ ..] => port,
-                _ => return false,
-            }
-        }
-        _ => return false,
-    };
-    port.iter().all(u8::is_ascii_digit)
-}
-
-/// The bytes that a name may have.
-static IN_NAMES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"-._~%!$&'()*+,;=";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 /// A request while it is being answered. Used again when it has been: see `Spares`.
 #[derive(Default)]
@@ -156,10 +77,16 @@ pub(crate) struct Exchange {
     timed_out: Cell<bool>,
     /// Whether the greenlet is done.
     done: Cell<bool>,
+    /// The greenlet, once it was spawned.
+    greenlet: Cell<Option<Killer>>,
     /// The connection's, while it waits for the answer.
     waker: Cell<Option<Waker>>,
     /// The greenlet's place in the connection's list.
     place: Cell<Option<Place>>,
+    /// The answer's status, for the log.
+    status: Cell<StatusCode>,
+    /// Bytes of the answer's body that hyper has taken.
+    sent: Cell<u64>,
     /// What passes between connection and greenlet. None while the greenlet is blocked: thousands may be.
     parcel: RefCell<Option<Box<Parcel>>>,
 }
@@ -167,14 +94,20 @@ pub(crate) struct Exchange {
 /// What a connection and a greenlet hand to each other; large.
 #[derive(Default)]
 struct Parcel {
-    /// The request's head, until its greenlet takes it.
-    head: Option<request::Parts>,
-    /// The request's body, until its greenlet takes it.
-    body: Option<Body>,
+    /// The request, until its greenlet takes it.
+    request: Option<Request<Body>>,
     /// The answer, until the connection takes it.
     answer: Option<Response<Reply>>,
-    /// Why there is none, if the handler has said so.
+    /// Why there is none, if the handler has said so, or has panicked.
     failure: Option<String>,
+}
+
+impl Parcel {
+    /// Whether there is nothing in it.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.request.is_none() && self.answer.is_none() && self.failure.is_none()
+    }
 }
 
 /// What is known of a request when it comes.
@@ -219,13 +152,15 @@ impl Spares {
         let Some(ended) = Rc::get_mut(exchange) else { return };
         let site = ended.shared.site.clone();
         ended.about = None;
-        if let Some(parcel) = ended.parcel.get_mut() {
-            (parcel.head, parcel.body, parcel.answer, parcel.failure) = (None, None, None, None);
+        if ended.parcel.get_mut().as_ref().is_some_and(|parcel| !parcel.is_empty()) {
+            *ended.parcel.get_mut() = None;
         }
         ended.timed_out.set(false);
         ended.done.set(false);
+        ended.greenlet.set(None);
         ended.waker.set(None);
         ended.place.set(None);
+        ended.sent.set(0);
         let mut spares = site.spares.0.borrow_mut();
         if spares.len() < SPARES {
             spares.push(exchange.clone());
@@ -238,32 +173,30 @@ impl Exchange {
     #[inline(always)]
     fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
         shared.exchange_begins();
-        let (head, incoming) = request.into_parts();
-        let fate = Fate::of(&incoming);
+        let fate = Fate::of(request.body());
+        shared.has_body.set(fate.is_some());
         let mut exchange = shared.site.spares.take();
         let new = Rc::get_mut(&mut exchange).expect("nobody else has a spare one");
         new.about = Some(About {
             shared: shared.clone(),
-            method: head.method.clone(),
-            target: head.uri.path_and_query().cloned(),
-            version: head.version,
-            upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
+            method: request.method().clone(),
+            target: request.uri().path_and_query().cloned(),
+            version: request.version(),
+            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
             fate: fate.clone(),
         });
         let parcel = new.parcel.get_mut().get_or_insert_default();
-        parcel.body = Some(Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer));
-        parcel.head = Some(head);
+        let body = |incoming| Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
+        parcel.request = Some(request.map(body));
         exchange
     }
 
     /// The request, for the handler.
     #[inline(always)]
     pub(crate) fn take_request(&self) -> Request<Body> {
-        const ONCE: &str = "a request is answered once";
         let mut parcel = self.parcel.borrow_mut();
-        let parcel = parcel.as_mut().expect(ONCE);
-        let body = parcel.body.take().expect(ONCE);
-        Request::from_parts(parcel.head.take().expect(ONCE), body)
+        let request = parcel.as_mut().and_then(|parcel| parcel.request.take());
+        request.expect("a request is answered once")
     }
 
     /// The handler has answered, or says why it has not.
@@ -277,51 +210,60 @@ impl Exchange {
         }
     }
 
-    /// Runs the application.
-    fn run(&self) {
-        self.shared.app.answer(self);
-    }
-
-    /// Runs the application in a greenlet.
-    fn spawn(self: &Rc<Self>) -> io::Result<Greenlet<()>> {
-        let running = Running(self.clone());
-        let answer = move || running.answer();
+    /// Runs the application in a greenlet; if there is none to be had, returns the status to refuse with.
+    fn start(self: &Rc<Self>) -> Option<StatusCode> {
+        let (mine, theirs) = (self.clone(), self.clone());
+        let (run, then) = (move || mine.run(), move |result| theirs.end(result));
         // hyper polls the streams of HTTP/2 with a lock held that others want.
-        let greenlet =
-            if self.version < Version::HTTP_2 { spawn_now(answer)? } else { self.shared.spawn_greenlet(answer)? };
+        let spawned =
+            if self.version < Version::HTTP_2 { spawn_now_then(run, then) } else { self.shared.spawn_then(run, then) };
+        match spawned {
+            Ok(greenlet) => self.greenlet.set(Some(greenlet)),
+            Err(error) => {
+                self.log_failure(&format_args!("no greenlet for the request: {error}"));
+                return Some(StatusCode::SERVICE_UNAVAILABLE);
+            }
+        }
         if !self.done.get() {
-            self.place.set(Some(self.shared.enlist(&greenlet)));
-            self.parcel.borrow_mut().take_if(|parcel| parcel.head.is_none());
+            self.blocks();
         }
-        Ok(greenlet)
+        None
     }
-}
 
-/// The end of an exchange that its greenlet holds.
-struct Running(Rc<Exchange>);
+    /// The greenlet has not come to its end yet.
+    #[inline(never)]
+    fn blocks(&self) {
+        self.place.set(self.greenlet.get().map(|greenlet| self.shared.enlist(greenlet)));
+        self.parcel.borrow_mut().take_if(|parcel| parcel.request.is_none());
+    }
 
-impl Running {
-    /// Runs the application.
-    fn answer(self) {
-        let exchange = &*self.0;
-        if exchange.upgrades {
-            upgrade::allow(&exchange.shared);
+    /// Runs the application. In the greenlet.
+    fn run(&self) {
+        if self.upgrades {
+            upgrade::allow(&self.shared);
         }
-        match exchange.shared.settings.request_timeout {
-            None => exchange.run(),
-            Some(limit) => exchange.timed_out.set(sward_runtime::timeout(limit, || exchange.run()).is_err()),
+        match self.shared.settings.request_timeout {
+            None => self.shared.app.answer(self),
+            Some(limit) => {
+                let outcome = sward_runtime::timeout(limit, || self.shared.app.answer(self));
+                self.timed_out.set(outcome.is_err());
+            }
         }
     }
-}
 
-/// Also when the greenlet was killed, even before it began.
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.done.set(true);
-        if let Some(place) = self.0.place.take() {
-            self.0.shared.leave(place);
+    /// The greenlet ends. In the greenlet, also when it was killed, even before it began.
+    #[inline]
+    fn end(&self, result: Result<(), JoinError>) {
+        if let Err(error) = result
+            && error.is_panic()
+        {
+            self.answer(Err(error.to_string()));
         }
-        if let Some(waker) = self.0.waker.take() {
+        self.done.set(true);
+        if let Some(place) = self.place.take() {
+            self.shared.leave(place);
+        }
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
@@ -368,38 +310,39 @@ impl Exchange {
 
     /// Puts another answer in the place of one that is none.
     #[inline]
-    fn settle(&self, parcel: &mut Parcel, greenlet: Greenlet<()>) {
+    fn settle(&self, parcel: &mut Parcel) {
         let other = match parcel.answer.as_mut().map(|response| self.check(response)) {
             Some(Ok(())) => return,
             Some(Err(status)) => {
-                self.failed(&format_args!("greenlet {}: the status {status} is no answer", greenlet.id()))
+                self.failed(&format_args!("greenlet {}: the status {status} is no answer", self.greenlet_id()))
             }
-            None => self.make_up(parcel, greenlet),
+            None => self.make_up(parcel),
         };
         parcel.answer = Some(other);
     }
 
     /// The answer to a request whose handler has left none.
     #[cold]
-    fn make_up(&self, parcel: &mut Parcel, greenlet: Greenlet<()>) -> Response<Reply> {
+    fn make_up(&self, parcel: &mut Parcel) -> Response<Reply> {
         // Killed before it began, it has left the request.
-        (parcel.head, parcel.body) = (None, None);
-        let id = greenlet.id();
+        parcel.request = None;
+        let id = self.greenlet_id();
         if let Some(reason) = parcel.failure.take() {
             return self.failed(&format_args!("greenlet {id}: {reason}"));
         }
+        if self.timed_out.get() && self.fate.as_ref().is_some_and(|fate| fate.is_waiting()) {
+            return self.refuse(StatusCode::REQUEST_TIMEOUT);
+        }
         if self.timed_out.get() {
-            if self.fate.as_ref().is_some_and(|fate| fate.is_waiting()) {
-                return self.refuse(StatusCode::REQUEST_TIMEOUT);
-            }
             self.log_failure(&format_args!("greenlet {id} took longer than the request timeout"));
-            return self.refuse(StatusCode::SERVICE_UNAVAILABLE);
         }
-        match greenlet.is_finished().then(|| greenlet.join()) {
-            Some(Err(error)) if error.is_killed() => self.refuse(StatusCode::SERVICE_UNAVAILABLE),
-            Some(Err(error)) => self.failed(&format_args!("greenlet {id}: {error}")),
-            _ => self.failed(&format_args!("greenlet {id} left no answer")),
-        }
+        // Or else it was killed.
+        self.refuse(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// The greenlet's id, for logs.
+    fn greenlet_id(&self) -> GreenletId {
+        self.greenlet.get().expect("it was spawned").id()
     }
 
     /// The answer to a request whose handler has failed.
@@ -427,18 +370,8 @@ impl Exchange {
 pub(crate) struct Answer {
     /// The request, until there is an answer.
     exchange: Option<Rc<Exchange>>,
-    /// How far it is.
-    state: State,
-}
-
-/// How far an answer is.
-enum State {
-    /// The application runs, or has run.
-    Running(Greenlet<()>),
-    /// It does not come to that.
-    Refused(StatusCode),
-    /// hyper has it.
-    Done,
+    /// Set if the application is not asked.
+    refused: Option<StatusCode>,
 }
 
 impl Future for Answer {
@@ -446,7 +379,8 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let (State::Running(_), Some(exchange)) = (&this.state, &this.exchange)
+        if this.refused.is_none()
+            && let Some(exchange) = &this.exchange
             && !exchange.done.get()
         {
             exchange.waker.set(Some(context.waker().clone()));
@@ -455,10 +389,12 @@ impl Future for Answer {
         let exchange = this.exchange.take().expect("an answer is polled once it is there, and then not again");
         let mut parcel = exchange.parcel.borrow_mut();
         let parcel = parcel.get_or_insert_default();
-        match std::mem::replace(&mut this.state, State::Done) {
-            State::Running(greenlet) => exchange.settle(parcel, greenlet),
-            State::Refused(status) => parcel.answer = Some(exchange.refuse(status)),
-            State::Done => unreachable!("there was an exchange"),
+        match this.refused {
+            None => exchange.settle(parcel),
+            Some(status) => {
+                parcel.request = None;
+                parcel.answer = Some(exchange.refuse(status));
+            }
         }
         let response = parcel.answer.as_mut().expect("whatever happens, there is an answer");
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -467,8 +403,8 @@ impl Future for Answer {
         if exchange.shared.is_stopping() && exchange.version < Version::HTTP_2 {
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
-        let status = response.status();
-        response.body_mut().ends(End { exchange: exchange.clone(), status, sent: 0 });
+        exchange.status.set(response.status());
+        response.body_mut().ends(End(exchange.clone()));
         // Completed where it is, and moved once: it is large.
         Poll::Ready(Ok(parcel.answer.take().expect("it was there just now")))
     }
@@ -484,41 +420,50 @@ impl Drop for Answer {
 }
 
 /// Ends an exchange when dropped, together with the body of its answer.
-pub(crate) struct End {
-    /// The exchange.
-    exchange: Rc<Exchange>,
-    /// The answer's status.
-    status: StatusCode,
-    /// Bytes of the body that hyper has taken.
-    sent: u64,
-}
+pub(crate) struct End(Rc<Exchange>);
 
 impl End {
+    /// What hyper takes of these bytes of the body now; the rest stays.
+    #[inline]
+    pub(crate) fn take(&self, bytes: &mut Bytes) -> Bytes {
+        let shared = &self.0.shared;
+        let mut taken = std::mem::take(bytes);
+        if taken.len() > LARGE && shared.copies.get() {
+            shared.site.sends_large.set(true);
+            *bytes = taken.split_off(LARGE);
+        }
+        self.count(taken.len());
+        taken
+    }
+
     /// hyper takes so much of the body.
     #[inline]
-    pub(crate) fn count(&mut self, len: usize) {
-        self.sent += len as u64;
+    pub(crate) fn count(&self, len: usize) {
+        if len > LARGE {
+            self.0.shared.site.sends_large.set(true);
+        }
+        self.0.sent.set(self.0.sent.get() + len as u64);
     }
 
     /// The body has failed.
     pub(crate) fn log_failure(&self, error: &BoxError) {
-        self.exchange.log_failure(&format_args!("the response's body failed: {error}"));
+        self.0.log_failure(&format_args!("the response's body failed: {error}"));
     }
 
     /// Spawns a greenlet for the body.
     pub(crate) fn spawn(&self, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
-        self.exchange.shared.spawn(f)
+        self.0.shared.spawn(f)
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        let exchange = &self.exchange;
-        access_log::write(exchange, self.status, self.sent);
+        let exchange = &self.0;
+        access_log::write(exchange, exchange.status.get(), exchange.sent.get());
         if exchange.fate.as_ref().is_some_and(|fate| fate.is_unread()) {
             exchange.shared.unread.set(true);
         }
         exchange.shared.exchange_ends(recent_time());
-        Spares::give(&mut self.exchange);
+        Spares::give(&mut self.0);
     }
 }

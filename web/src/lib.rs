@@ -48,6 +48,7 @@ mod body;
 mod connection;
 mod driver;
 mod exchange;
+mod host;
 mod line;
 mod listen;
 mod patience;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sward_runtime::lowlevel::park;
 
 use crate::driver::{Driver, Signal};
@@ -34,6 +35,8 @@ pub(crate) trait Engine {
     fn close(&mut self);
     /// Whether each request begins with a head that has a time limit of its own.
     fn has_heads(&self) -> bool;
+    /// What it has read and not used.
+    fn into_rest(self) -> Bytes;
 }
 
 /// Why a connection is over.
@@ -165,8 +168,8 @@ impl<E: Engine + 'static> Line<E> {
 
     /// Polls hyper. None: it waits.
     fn poll(&self) -> Option<End> {
-        let mut engine = self.engine.borrow_mut();
-        let engine = engine.get_or_insert_with(|| Box::new((self.make)(&self.wire, &self.shared)));
+        let mut place = self.engine.borrow_mut();
+        let engine = place.get_or_insert_with(|| Box::new((self.make)(&self.wire, &self.shared)));
         if self.untold.take() {
             engine.close();
         }
@@ -183,7 +186,22 @@ impl<E: Engine + 'static> Line<E> {
         {
             self.shared.phase.set(Phase::Head(Instant::now()));
         }
+        if self.shared.copies.get() && self.shared.site.sends_large.get() && self.is_between_requests() {
+            let outgrown = place.take();
+            drop(place);
+            // At the next turn there is another one.
+            outgrown.into_iter().for_each(|engine| self.wire.give_back(&engine.into_rest()));
+        }
         None
+    }
+
+    /// Whether hyper knows nothing that another one would have to know: it has sent what it was given, and received what
+    /// belongs to the last request.
+    fn is_between_requests(&self) -> bool {
+        matches!(self.shared.phase.get(), Phase::Idle(_))
+            && !self.shared.has_body.get()
+            && !self.wire.hyper_owes()
+            && self.closing.get().is_none()
     }
 
     /// Writes what there is to write, and asks to be reminded of what passes next.

@@ -170,8 +170,34 @@ impl Reply {
         Ok(())
     }
 
-    /// The next frame of what is not all there.
+    /// The next frame of what is not all there, or what hyper takes of it.
     fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.poll_whole(context));
+        let Some(end) = &self.end else { return Poll::Ready(frame) };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(Ok(match (frame.into_data(), &mut self.kind) {
+                (Ok(mut data), Kind::Other(first, _)) => {
+                    let taken = end.take(&mut data);
+                    *first = (!data.is_empty()).then(|| Frame::data(data).into());
+                    Frame::data(taken)
+                }
+                // What a closure writes comes in pieces that are small enough.
+                (Ok(data), _) => {
+                    end.count(data.len());
+                    Frame::data(data)
+                }
+                (Err(trailers), _) => trailers,
+            })),
+            Some(Err(error)) => {
+                end.log_failure(&error);
+                Some(Err(error))
+            }
+            None => None,
+        })
+    }
+
+    /// The next frame of what is not all there.
+    fn poll_whole(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Kind::Closure(_) = self.kind {
             self.start()?;
         }
@@ -265,17 +291,15 @@ impl HttpBody for Reply {
     #[inline]
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let frame = match &mut this.kind {
-            Kind::Full(bytes) if bytes.is_empty() => None,
-            Kind::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            _ => ready!(this.poll_other(context)),
+        let bytes = match &mut this.kind {
+            Kind::Full(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Kind::Full(bytes) => bytes,
+            _ => return this.poll_other(context),
         };
-        match (&frame, &mut this.end) {
-            (Some(Ok(frame)), Some(end)) => end.count(frame.data_ref().map_or(0, Bytes::len)),
-            (Some(Err(error)), Some(end)) => end.log_failure(error),
-            _ => {}
-        }
-        Poll::Ready(frame)
+        Poll::Ready(Some(Ok(Frame::data(match &this.end {
+            Some(end) => end.take(bytes),
+            None => std::mem::take(bytes),
+        }))))
     }
 
     #[inline]

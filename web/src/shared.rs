@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use slab::Slab;
-use sward_runtime::lowlevel::{Killer, Unparker, park};
-use sward_runtime::{Builder, Greenlet};
+use sward_runtime::lowlevel::{Killer, Unparker, park, spawn_then};
+use sward_runtime::{Builder, Greenlet, JoinError};
 
 use crate::app::App;
 use crate::settings::Settings;
@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) phase: Cell<Phase>,
     /// Whether a greenlet was spawned since the connection looked.
     pub(crate) spawned: Cell<bool>,
+    /// Whether hyper copies what it sends, so that it is to be given no large pieces.
+    pub(crate) copies: Cell<bool>,
+    /// Whether the last request has, or had, a body.
+    pub(crate) has_body: Cell<bool>,
     /// Whether the client may still be sending what nobody will read.
     pub(crate) unread: Cell<bool>,
     /// Takes the connection over when the answer to an upgrade is sent.
@@ -74,6 +78,8 @@ impl Shared {
             peer,
             phase: Cell::new(Phase::Head(Instant::now())),
             spawned: Cell::new(false),
+            copies: Cell::new(false),
+            has_body: Cell::new(false),
             unread: Cell::new(false),
             upgrade: RefCell::new(None),
             in_flight: Cell::new(0),
@@ -142,23 +148,29 @@ impl Shared {
     pub(crate) fn spawn(self: &Rc<Self>, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
         let leave = Rc::new(Leave { shared: self.clone(), place: Cell::new(None) });
         let place = leave.clone();
-        let greenlet = self.spawn_greenlet(move || {
+        self.spawned.set(true);
+        let greenlet = Builder::new().spawn(move || {
             let _leave = leave; // dropped last, or when the greenlet never starts
             f();
         })?;
-        place.place.set(Some(self.enlist(&greenlet)));
+        place.place.set(Some(self.enlist(Killer::of(&greenlet))));
         Ok(greenlet)
     }
 
-    /// Spawns a greenlet that the caller enlists. It runs before the connection writes what there is to write.
-    pub(crate) fn spawn_greenlet(&self, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+    /// As `lowlevel::spawn_then`; the caller enlists the greenlet. It runs before the connection writes what there is to
+    /// write.
+    pub(crate) fn spawn_then(
+        &self,
+        f: impl FnOnce() + 'static,
+        then: impl FnOnce(Result<(), JoinError>) + 'static,
+    ) -> io::Result<Killer> {
         self.spawned.set(true);
-        Builder::new().spawn(f)
+        spawn_then(f, then)
     }
 
     /// Makes the connection wait for a greenlet at its end, and kill it if it is killed, until the greenlet leaves.
-    pub(crate) fn enlist<T>(&self, greenlet: &Greenlet<T>) -> Place {
-        Place(self.greenlets.borrow_mut().insert(Killer::of(greenlet)))
+    pub(crate) fn enlist(&self, greenlet: Killer) -> Place {
+        Place(self.greenlets.borrow_mut().insert(greenlet))
     }
 
     /// A greenlet is done.

@@ -13,7 +13,8 @@ use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
-use crate::exchange::{KnownHost, Spares};
+use crate::exchange::Spares;
+use crate::host::KnownHost;
 use crate::polling::Polling;
 use crate::settings::Settings;
 
@@ -39,6 +40,8 @@ pub(crate) struct Site {
     stopping: Cell<bool>,
     /// Open connections.
     connections: RefCell<Slab<Connection>>,
+    /// Whether answers with large bodies are sent here.
+    pub(crate) sends_large: Cell<bool>,
     /// For the next requests.
     pub(crate) spares: Spares,
     /// What they say they want.
@@ -57,6 +60,7 @@ impl Site {
             settings: Rc::new(settings),
             stopping: Cell::new(false),
             connections: RefCell::new(Slab::new()),
+            sends_large: Cell::new(false),
             spares: Spares::default(),
             known_host: KnownHost::default(),
             polling: Rc::new(Polling::new()),

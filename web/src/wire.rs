@@ -30,7 +30,7 @@ const TURN_LIMIT: usize = 128 * 1024;
 /// What a write counts for at least.
 const SMALL: usize = 4 * 1024;
 /// Bytes to write from which on copying costs more than the system call that it might save.
-const LARGE: usize = 16 * 1024;
+pub(crate) const LARGE: usize = 16 * 1024;
 
 /// Bytes of an unread request that are read before the connection is closed.
 const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
@@ -70,6 +70,8 @@ pub(crate) struct Wire {
     sent: Cell<usize>,
     /// How much hyper may still write in this turn.
     left: Cell<usize>,
+    /// Whether hyper has written more than was taken.
+    owes: Cell<bool>,
     /// Since when the socket takes nothing.
     stalled_since: Cell<Option<Instant>>,
     /// How many bytes were ever read.
@@ -89,6 +91,7 @@ impl Wire {
             out: RefCell::new(Vec::new()),
             sent: Cell::new(0),
             left: Cell::new(0),
+            owes: Cell::new(false),
             stalled_since: Cell::new(None),
         })
     }
@@ -116,6 +119,16 @@ impl Wire {
     /// Whether something waits to be written.
     pub(crate) fn has_output(&self) -> bool {
         !self.out.borrow().is_empty()
+    }
+
+    /// Whether hyper keeps something that it has written, which was not taken yet.
+    pub(crate) fn hyper_owes(&self) -> bool {
+        self.owes.get()
+    }
+
+    /// What hyper has read and has no use for: it is read again, first.
+    pub(crate) fn give_back(&self, bytes: &[u8]) {
+        self.prefix.borrow_mut().splice(..0, bytes.iter().copied());
     }
 
     /// The socket, for someone else.
@@ -189,22 +202,25 @@ impl Wire {
     }
 
     /// Takes what hyper writes, so much in a turn.
+    #[inline]
     fn poll_write(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.owes.set(true);
         let left = self.left.get();
         if left == 0 {
             context.waker().wake_by_ref(); // others have their turn first
             return Poll::Pending;
         }
         // What the socket does not take counts for nothing: that is waited for, not polled again.
-        let taken = ready!(self.poll_take(context, parts))?;
+        let taken = ready!(self.poll_take(context, parts, len))?;
         self.left.set(left.saturating_sub(taken.max(SMALL)));
+        self.owes.set(taken < len);
         Poll::Ready(Ok(taken))
     }
 
     /// Takes what hyper writes.
     #[inline]
-    fn poll_take(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
+    fn poll_take(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>], len: usize) -> Poll<io::Result<usize>> {
         let waiting = self.out.borrow().len();
         if waiting > 0 && waiting + len > OUT_LIMIT {
             ready!(self.poll_flush(context))?;
@@ -278,6 +294,7 @@ impl hyper::rt::Write for HyperIo {
         self.0.poll_write(context, parts)
     }
 
+    /// For HTTP/2. HTTP/1 is told, see `Http1::new`.
     fn is_write_vectored(&self) -> bool {
         true
     }

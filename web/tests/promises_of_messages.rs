@@ -6,6 +6,7 @@ mod support;
 use std::future::poll_fn;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use support::{Running, read_answer, start, watched, without_date};
 use sward::web::{Body, HeaderMap, Reply, Request, Response, http};
@@ -329,6 +330,55 @@ fn written_bodies_are_framed_by_what_is_known() {
         assert!(!answer.contains("end"), "the second answer would be taken for the rest of the first: {answer}");
         server.stop()
     });
+}
+
+/// A text of this length in which nothing can stand in the place of something else unnoticed.
+fn text_of(len: usize) -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| (0..125_000).map(|n| format!("{n:7} ")).collect());
+    &TEXT[..len]
+}
+
+/// How hyper is told to send answers changes with the first large one, also on connections that are open.
+#[test]
+fn large_answers_are_whole_whatever_comes_before_and_after_them() {
+    const SIZES: [usize; 9] = [5, 16_384, 16_385, 5, 1_000_000, 0, 300_000, 70_000, 3];
+    let handler = |request: Request<Body>| {
+        let (kind, len) = request.uri().path()[1..].split_once('/').unwrap();
+        let text = text_of(len.parse().unwrap());
+        let response = Response::builder().header("content-length", len);
+        let body = match kind {
+            "bytes" => Reply::from(text),
+            "body" => Reply::from_body(text.to_owned()), // in one frame
+            _ => Reply::from_writer(move |writer| writer.write_all(text.as_bytes())),
+        };
+        response.body(body).unwrap()
+    };
+    for kind in ["bytes", "body", "writer"] {
+        for (pipelined, posted) in [(false, ""), (true, ""), (false, "12345"), (true, "12345")] {
+            watched(|| {
+                let server = start(handler)?;
+                let posts = posted.len();
+                let request =
+                    |len| format!("POST /{kind}/{len} HTTP/1.1\r\nhost: a\r\ncontent-length: {posts}\r\n\r\n{posted}");
+                let stream = server.connect()?;
+                let mut reader = BufReader::new(&stream);
+                if pipelined {
+                    (&stream).write_all(SIZES.map(request).concat().as_bytes())?;
+                }
+                for len in SIZES {
+                    if !pipelined {
+                        (&stream).write_all(request(len).as_bytes())?;
+                    }
+                    let is_right = read_answer(&mut reader)? == ok(text_of(len));
+                    assert!(is_right, "{kind} of {len}, pipelined: {pipelined}, posted: {posted}");
+                }
+                drop(stream);
+                // On a new connection, whose first answer it is.
+                assert!(server.send(&request(SIZES[4]))? == ok(text_of(SIZES[4])), "{kind}");
+                server.stop()
+            });
+        }
+    }
 }
 
 #[test]
