@@ -29,6 +29,7 @@ mod offload;
 #[cfg(target_os = "linux")]
 mod oneshot;
 mod park;
+mod per_process;
 mod prefetch;
 mod reactor;
 mod readiness;

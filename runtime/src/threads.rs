@@ -7,38 +7,21 @@
 //!                                           └──── 10 s without a job: the thread leaves
 //! ```
 //!
-//! # Fork
-//!
-//! The child of a fork has none of these threads, and inherits their mutex as it was at that
-//! moment, perhaps locked by a thread that is not there to unlock it. So each generation of
-//! processes has a *crew* of its own, and never touches its ancestors':
-//!
-//! ```text
-//! berths  [owner 1 │ crew]  [owner 2 │ crew]  [owner 4 │ crew]  [free]  ..
-//!          grandparent       parent: forked    this process
-//!                            into 3, who never
-//!                            had a job
-//! ```
-//!
-//! A berth is claimed by an atomic and belongs to its owner for good. Even a crew that was only
-//! half made when its process forked harms nobody: it is in a berth where the child does not
-//! look. What is in ancestors' crews (their queued jobs) is never dropped in the child.
+//! The child of a fork has none of these threads: it has a crew of its own ([`PerProcess`]).
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::per_process::PerProcess;
+
 /// How long a thread waits for its next job before it leaves.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Berths in a row; a process with more ancestors that had crews finds more rows behind them.
-const ROW: usize = 4;
 
 /// Something to run on an OS thread.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -56,7 +39,7 @@ pub struct ThreadPool {
     /// What this pool's threads are like.
     plan: Plan,
     /// The crews of this process and its ancestors.
-    berths: Berths,
+    crews: PerProcess<Crew>,
 }
 
 /// What a pool's threads are like.
@@ -72,25 +55,12 @@ struct Plan {
     stack_size: Option<usize>,
 }
 
-/// A row of places for crews.
-type Berths = [Berth; ROW];
-
-/// A place for one process's crew.
-struct Berth {
-    /// The fork generation that it belongs to, plus one; 0 as long as it belongs to no one.
-    owner: AtomicU64,
-    /// The crew, made by its owner on first use.
-    crew: OnceLock<Box<Crew>>,
-}
-
 /// The threads of one pool in one process.
 struct Crew {
     /// What the threads are to do, and how many there are. No job runs with this locked.
     state: Mutex<State>,
     /// Signalled once for each new job if threads wait.
     job: Condvar,
-    /// Where descendants' crews go once the row that this crew is in is full.
-    further: Berths,
 }
 
 /// What a crew has to do, and who is there to do it.
@@ -125,7 +95,7 @@ impl ThreadPool {
     const fn with_idle_limit(name: &'static str, cap: usize, idle_limit: Duration) -> ThreadPool {
         assert!(cap > 0, "a pool without threads");
         let plan = Plan { name, cap, idle_limit, stack_size: None };
-        ThreadPool { plan, berths: [const { Berth::new() }; ROW] }
+        ThreadPool { plan, crews: PerProcess::new() }
     }
 
     /// Has `job` run on a thread of the pool; jobs begin in the order they came in. Its panic is
@@ -146,48 +116,16 @@ impl ThreadPool {
         }
     }
 
-    /// The crew of this process. `None` if no berth is left, for which `ROW` ancestors in a row
-    /// must have forked in the middle of the instant in which another thread made their crew.
+    /// The crew of the process of that generation.
     fn crew(&'static self, generation: u64) -> Option<&'static Crew> {
-        let mut row = &self.berths;
-        loop {
-            if let Some(berth) = row.iter().find(|berth| berth.claim(generation + 1)) {
-                return Some(berth.crew.get_or_init(|| Box::new(Crew::new())));
-            }
-            // Every berth here is an ancestor's, where nothing changes any more: all threads of
-            // this process find the same way on.
-            row = &row.iter().rev().find_map(|berth| berth.crew.get())?.further;
-        }
-    }
-}
-
-impl Berth {
-    /// A free one.
-    const fn new() -> Berth {
-        Berth { owner: AtomicU64::new(0), crew: OnceLock::new() }
-    }
-
-    /// Takes the berth if it is free; true if it is, or was already, `owner`'s.
-    fn claim(&self, owner: u64) -> bool {
-        // Relaxed: `crew` does its own ordering, the claim itself is all there is to agree on.
-        match self.owner.load(Ordering::Relaxed) {
-            0 => match self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => true,
-                Err(other) => other == owner,
-            },
-            other => other == owner,
-        }
+        self.crews.get_in(generation, Crew::new)
     }
 }
 
 impl Crew {
     /// No threads, no jobs.
     fn new() -> Crew {
-        Crew {
-            state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0, made: 0 }),
-            job: Condvar::new(),
-            further: [const { Berth::new() }; ROW],
-        }
+        Crew { state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0, made: 0 }), job: Condvar::new() }
     }
 
     /// Queues the job, and sees to it that a thread takes it.

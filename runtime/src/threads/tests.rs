@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier};
 
@@ -207,23 +207,4 @@ fn a_child_never_touches_its_ancestors_crews() {
             assert!(std::ptr::eq(crew, pool.crew(generation).unwrap()));
         }
     });
-}
-
-#[test]
-fn a_crew_that_was_half_made_at_the_fork_is_stepped_over() {
-    let pool = pool(1, 10_000);
-    assert!(pool.berths[0].claim(1));
-    assert!(pool.berths[1].claim(3));
-    pool.crew(3).unwrap();
-    assert!(pool.berths[3].claim(5));
-    let further = pool.crew(5 + 1).unwrap();
-    let child = pool.crew(3).unwrap();
-    assert!(std::ptr::eq(further, &**child.further[0].crew.get().unwrap()));
-}
-
-#[test]
-fn with_all_berths_half_made_there_is_an_error() {
-    let pool = pool(1, 10_000);
-    (1..).zip(&pool.berths).for_each(|(owner, berth)| assert!(berth.claim(owner)));
-    pool.execute_in(ROW as u64, Box::new(|| ())).unwrap_err();
 }
