@@ -12,12 +12,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::hub::{self, hub};
 use crate::inbox::Inbox;
-use crate::inspect::Traces;
+use crate::inspect::Asked;
 use crate::join::JoinError;
 use crate::park::park_in;
 use crate::report;
@@ -35,8 +35,8 @@ pub(crate) enum Message {
     /// Kill a greenlet that was spawned from another thread. Holds nothing of the user's, whose
     /// destructors must not run in the hub's loop.
     Kill(Arc<Control>),
-    /// Look at the calls of the parked greenlets.
-    Trace(Arc<Traces>),
+    /// Tell what its greenlets are at.
+    Ask(Asked),
 }
 
 /// A greenlet to be spawned for another thread.
@@ -53,12 +53,35 @@ pub(crate) struct Remote {
     pub(crate) inbox: Inbox<Message>,
     /// Ends the poller's sleep; there is none before the hub has slept for the first time.
     waker: OnceLock<mio::Waker>,
+    /// The hub's thread, for the kernel.
+    #[cfg(target_os = "linux")]
+    thread: u64,
+    /// Questions of `inspect` in the inbox.
+    pub(crate) unanswered: AtomicUsize,
 }
 
 impl Remote {
-    /// The shared side of the hub with this number.
+    /// The shared side of this thread's hub, which has this number.
     pub(crate) fn new(hub: u64) -> Remote {
-        Remote { hub, inbox: Inbox::new(), waker: OnceLock::new() }
+        Remote {
+            hub,
+            inbox: Inbox::new(),
+            waker: OnceLock::new(),
+            #[cfg(target_os = "linux")]
+            thread: crate::inspect::this_thread(),
+            unanswered: AtomicUsize::new(0),
+        }
+    }
+
+    /// The hub's number.
+    pub(crate) fn hub(&self) -> u64 {
+        self.hub
+    }
+
+    /// The hub's thread, for the kernel.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn thread(&self) -> u64 {
+        self.thread
     }
 
     /// Tells how to wake the hub's poller.

@@ -536,7 +536,7 @@ impl Hub {
                 Some(Message::Unpark(key)) => self.unpark(key),
                 Some(Message::Spawn(start)) => start.start(),
                 Some(Message::Kill(target)) => target.kill(),
-                Some(Message::Trace(traces)) => traces.make(self),
+                Some(Message::Ask(asked)) => asked.answer(self),
                 None => return,
             }
         }

@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
 
 use support::{FOREVER, watchdog};
+use sward::inspect::{HubInfo, hubs};
 use sward::lowlevel::{RemoteUnparker, WaitQueue, park};
 
 /// The tests measure the memory of the process, so they run one after another.
@@ -201,4 +203,30 @@ fn a_million_remote_spawns_from_four_threads_all_run_in_order() {
         }
         assert_eq!(next.load(SeqCst), EACH);
     }
+}
+
+#[test]
+fn rows_of_a_hundred_thousand_greenlets_are_told() {
+    let _one = ONE_AT_A_TIME.lock();
+    let _watchdog = watchdog();
+    const COUNT: usize = 100_000;
+    let queue = Rc::new(WaitQueue::new());
+    let greenlets: Vec<_> = (0..COUNT)
+        .map(|n| {
+            let queue = queue.clone();
+            let named = sward::Builder::new().name(format!("greenlet {n}"));
+            named.spawn(move || drop(queue.wait("heavy", (), None))).unwrap()
+        })
+        .collect();
+    sward::yield_now();
+    let begin = Instant::now();
+    let hubs = hubs(FOREVER);
+    println!("{COUNT} rows took {} ms", begin.elapsed().as_millis());
+    let here = hubs.into_iter().find(HubInfo::is_current).unwrap();
+    assert_eq!(here.greenlets.len(), COUNT + 1);
+    let begin = Instant::now();
+    assert_eq!(here.traces(FOREVER).filter(|trace| !trace.stack.is_empty()).count(), COUNT);
+    println!("{COUNT} stacks took {} ms, between other switches", begin.elapsed().as_millis());
+    queue.wake_all();
+    sward::join_all(greenlets).into_iter().for_each(|end| end.unwrap());
 }

@@ -181,3 +181,27 @@ fn handles_and_sources_of_the_parent_are_harmless_in_the_child() {
     let count = source.read_with("test", None, |mut stream| stream.read(&mut [0; 8]));
     assert_eq!(count.unwrap(), 1, "still registered here");
 }
+
+/// Other threads make and end hubs all the time: the list of them may be locked at the fork.
+#[test]
+fn a_child_knows_of_its_own_hub_only_whatever_others_did_at_the_fork() {
+    let _watchdog = watchdog();
+    let over = Arc::new(AtomicUsize::new(0));
+    let threads = [(); 2].map(|()| {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            while over.load(SeqCst) == 0 {
+                std::thread::spawn(|| sward::spawn(|| ()).join().unwrap()).join().unwrap();
+            }
+        })
+    });
+    for _ in 0..100 {
+        let child = fork(|| {
+            let hubs = sward::inspect::hubs(FOREVER);
+            i32::from(hubs.len() != 1 || !hubs[0].is_current() || hubs[0].greenlets.len() != 1)
+        });
+        assert_eq!(status(child), 0);
+    }
+    over.store(1, SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}

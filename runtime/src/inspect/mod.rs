@@ -5,9 +5,12 @@
 //! | [`snapshot`] | a row for each greenlet of this hub |
 //! | [`dump`] | the same as a tree for people, with the calls that each parked greenlet is in |
 //! | [`stats`] | counters of this hub |
+//! | [`hubs`] | the same of each hub of the process, and the calls of their parked greenlets |
+//! | [`profile`] | where the threads of all hubs are found at work |
 //! | [`watch`] | from then on, a line on stderr for each greenlet, of any hub, that keeps its thread for too long |
+//! | `sward::web::inspect`, feature `web` | all of it over HTTP: a page, JSON, Prometheus, pprof |
 //!
-//! All but [`watch`] are about the hub of the calling thread. What they tell is kept anyway, so that asking now does not
+//! The first three are about the hub of the calling thread. What is told is kept anyway, so that asking now does not
 //! make earlier work slower; only the time that greenlets run is counted from the first [`watch`] on.
 //!
 //! ```
@@ -21,8 +24,11 @@
 
 mod accounts;
 mod dump;
+mod hubs;
+mod profile;
 #[cfg(target_os = "linux")]
 mod sample;
+mod survey;
 mod trace;
 mod watch;
 
@@ -30,10 +36,18 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::accounts::Accounts;
-pub use self::dump::dump;
-pub(crate) use self::trace::{Traces, trace_here};
+pub use self::dump::{dump, resolve};
+pub(crate) use self::hubs::begins;
+pub use self::hubs::{HubInfo, hubs};
+pub use self::profile::{Sample, profile};
+#[cfg(target_os = "linux")]
+pub(crate) use self::sample::this_thread;
+pub(crate) use self::survey::Asked;
+pub(crate) use self::trace::trace_here;
+pub use self::trace::{Trace, Traces};
 pub use self::watch::watch;
-pub(crate) use self::watch::{abandon, ends, is_watching, starts, stops};
+pub(crate) use self::watch::{abandon, is_watching, starts, stops};
+pub use crate::calls::{Call, Function, Stack};
 use crate::clock::{coarse_tick, milliseconds};
 use crate::hub::hub;
 use crate::join::GreenletId;
@@ -69,6 +83,8 @@ pub struct GreenletInfo {
     pub cpu_time: Option<Duration>,
     /// How often it was resumed.
     pub switches: u64,
+    /// Where its hub has it.
+    pub(crate) slot: u32,
 }
 
 /// Where in its life a greenlet is.
@@ -119,8 +135,7 @@ pub struct Stats {
 /// # g.join().unwrap();
 /// ```
 pub fn snapshot() -> Vec<GreenletInfo> {
-    let hub = hub();
-    let mut rows: Vec<_> = occupied(hub).map(GreenletInfo::of).collect();
+    let mut rows = hub().rows();
     rows.sort_by_key(|row| row.id);
     rows
 }
@@ -135,10 +150,27 @@ pub fn snapshot() -> Vec<GreenletInfo> {
 /// println!("{:?}", sward::inspect::stats());
 /// ```
 pub fn stats() -> Stats {
-    let hub = hub();
-    let timers = hub.timers.borrow().len();
-    let switches = hub.accounts.switches.get() + occupied(hub).map(|slot| slot.switches.get()).sum::<u64>();
-    Stats { greenlets: hub.live.get(), spawned: hub.accounts.spawned.get(), switches, timers }
+    hub().counters()
+}
+
+/// The hub ends.
+pub(crate) fn ends(hub: &'static Hub) {
+    hubs::ends(hub);
+    watch::ends(hub);
+}
+
+impl Hub {
+    /// Its greenlets and its root, in no order.
+    fn rows(&'static self) -> Vec<GreenletInfo> {
+        occupied(self).map(GreenletInfo::of).collect()
+    }
+
+    /// Its counters.
+    fn counters(&'static self) -> Stats {
+        let timers = self.timers.borrow().len();
+        let switches = self.accounts.switches.get() + occupied(self).map(|slot| slot.switches.get()).sum::<u64>();
+        Stats { greenlets: self.live.get(), spawned: self.accounts.spawned.get(), switches, timers }
+    }
 }
 
 /// The slots with a greenlet, and the root's.
@@ -164,6 +196,7 @@ impl GreenletInfo {
             waits_since: is_parked.then(|| at(slot.parked_at.get())),
             cpu_time: is_watching().then(|| Duration::from_nanos(slot.ran.get())),
             switches: slot.switches.get(),
+            slot: slot.index,
         };
         let name = if is_root { Some("root".to_owned()) } else { name.as_deref().map(str::to_owned) };
         GreenletInfo { name, ..row }

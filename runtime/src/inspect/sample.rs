@@ -1,8 +1,8 @@
 //! A look at what another thread does just now, by a signal to it.
 //!
 //! ```text
-//!   watchdog                                   the thread
-//!   ────────                                   ──────────
+//!   watchdog, or `profile`                     the thread
+//!   ──────────────────────                     ──────────
 //!   state: IDLE ─▶ ASKED, and whom
 //!   tgkill ──────────────────────────────────▶ on_signal: am I asked? ─▶ WRITING
 //!   waits …                                      fills the sheet
@@ -17,13 +17,14 @@
 
 use std::cell::UnsafeCell;
 use std::panic::Location;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void, siginfo_t};
 
+use crate::per_process::PerProcess;
 use crate::slot::State;
 use crate::{handler, hub};
 
@@ -38,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Nobody has asked.
 const IDLE: u64 = 0;
-/// The watchdog has asked a thread, whose number is added.
+/// A thread was asked, whose number is added.
 const ASKED: u64 = 1 << 32;
 /// That thread is filling the sheet.
 const WRITING: u64 = 2;
@@ -47,6 +48,8 @@ const DONE: u64 = 3;
 
 /// Who handled the signal before us.
 static FORMER: OnceLock<libc::sigaction> = OnceLock::new();
+/// Who holds it asks. A fork's child has one of its own.
+static TURN: PerProcess<Mutex<()>> = PerProcess::new();
 /// Where the one question stands.
 static STATE: AtomicU64 = AtomicU64::new(IDLE);
 /// The answer to it.
@@ -62,10 +65,10 @@ pub(super) struct Sample {
     pub(super) calls: Vec<usize>,
     /// The id of the greenlet that runs, 0 being the root; `None` if the thread is in the hub, between two of them.
     pub(super) id: Option<u64>,
-    /// Its name.
-    name: String,
+    /// Its name, or the first 64 bytes of it; empty if it has none.
+    pub(super) name: String,
     /// Where it was spawned.
-    spawned_at: Option<&'static Location<'static>>,
+    pub(super) spawned_at: Option<&'static Location<'static>>,
 }
 
 /// A sample as the handler writes it.
@@ -106,8 +109,8 @@ impl Sheet {
 /// The sheet, which one thread at a time touches: see `STATE`.
 struct Shared(UnsafeCell<Sheet>);
 
-// SAFETY: only who has moved `STATE` from ASKED to WRITING writes it, until it moves `STATE` to DONE; only the watchdog
-// reads it, in DONE, and there is one watchdog in a process.
+// SAFETY: only who has moved `STATE` from ASKED to WRITING writes it, until it moves `STATE` to DONE; only who has asked
+// reads it, in DONE, and asks with `TURN` locked, of which there is one in a process.
 unsafe impl Sync for Shared {}
 
 /// Handles the signal from now on, once and for all.
@@ -124,12 +127,13 @@ pub(super) fn install() {
 }
 
 /// The kernel's number for this thread.
-pub(super) fn this_thread() -> u64 {
+pub(crate) fn this_thread() -> u64 {
     rustix::thread::gettid().as_raw_nonzero().get() as u64
 }
 
-/// What the thread with this number does; `None` if it is gone, or does not say within a second. By the watchdog only.
+/// What the thread with this number does; `None` if it is gone, or does not say within a second. Blocks the thread.
 pub(super) fn take(thread: u64) -> Option<Sample> {
+    let _turn = TURN.get(Mutex::default)?.lock().unwrap_or_else(PoisonError::into_inner);
     let asked = ASKED + thread;
     // After a fork in the middle of an answer, the state would stay as it was.
     STATE.store(asked, Ordering::Release);
@@ -144,7 +148,7 @@ pub(super) fn take(thread: u64) -> Option<Sample> {
         }
         thread::sleep(Duration::from_micros(100));
     }
-    // SAFETY: in DONE only this thread touches the sheet.
+    // SAFETY: in DONE only who has asked touches the sheet, which is us.
     let sheet = unsafe { *SHEET.0.get() };
     STATE.store(IDLE, Ordering::Relaxed);
     Some(sheet.into())

@@ -3,23 +3,27 @@
 //! ```text
 //!   who asks                       the hub, on the root stack          a parked greenlet
 //!   ────────                       ──────────────────────────          ─────────────────
-//!   Traces::of_others ─ message ─▶ Traces::make ── resume(Trace) ───▶ trace_here: walks its own stack
-//!            parks                              ◀── suspend ────────   and is suspended again
-//!                   ◀──── wake ──
+//!   Traces::next ───── Survey ───▶ Hub::traces ── resume(Trace) ────▶ trace_here: walks its own stack
+//!        parks                              ◀── suspend ──────────   and is suspended again
+//!        ◀──────────── wake ─────
 //! ```
 //!
 //! Only the hub resumes greenlets, so it does this too, between two switches; nothing of the greenlet's own code runs.
 //! Some at a time, so that it does not keep the others waiting for long.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec;
 
-use super::{GreenletInfo, occupied};
+use super::GreenletInfo;
+use super::survey::{Answer, Question, Survey};
+use crate::calls::Stack;
 use crate::greenlet::Errand;
-use crate::hub::{self, hub};
-use crate::park::can_park;
-use crate::remote::Message;
-use crate::scheduler::{GreenletKey, Hub, WaitKey};
-use crate::slot::{Mode, Reason, Slot, State};
+use crate::hub;
+use crate::remote::Remote;
+use crate::scheduler::{GreenletKey, Hub};
+use crate::slot::{Slot, State};
 
 /// Calls looked at on each stack.
 const MOST: usize = 64;
@@ -29,64 +33,62 @@ const ROOM: usize = 24 << 10;
 /// Greenlets looked at between two switches: a millisecond's worth, lest the others wait for long.
 const AT_ONCE: usize = 32;
 
-/// A greenlet, and, if it is parked, the calls that it is in, the innermost first, as addresses.
-pub(crate) type Trace = (GreenletInfo, Vec<usize>);
+/// A greenlet and the calls that it is in; from [`HubInfo::traces`](super::HubInfo::traces).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Trace {
+    /// The greenlet as it was when its calls were looked at.
+    pub greenlet: GreenletInfo,
+    /// The calls; none if it was not parked just then, or has less than 24 KiB of its stack left.
+    pub stack: Stack,
+}
 
-/// A question that the hub is asked, and its answer.
-pub(crate) struct Traces {
-    /// The wait of who asks.
-    key: WaitKey,
-    /// Whose calls.
-    whose: Vec<GreenletKey>,
-    /// The answer.
-    made: Mutex<Vec<Trace>>,
+/// The calls of greenlets, looked at as they are asked for; from [`HubInfo::traces`](super::HubInfo::traces).
+///
+/// `next` blocks the greenlet.
+pub struct Traces {
+    /// The hub that is asked.
+    remote: Arc<Remote>,
+    /// Those that were not asked for yet.
+    left: vec::IntoIter<GreenletKey>,
+    /// How long it may take for some of them.
+    patience: Option<Duration>,
+    /// What it has said last.
+    made: vec::IntoIter<Trace>,
 }
 
 impl Traces {
-    /// The other greenlets of this hub as they are when their turn comes, with the calls that they are in; at most
-    /// `limit` of them, those that were spawned first, without those that have ended by then. Blocks the greenlet; none
-    /// in a destructor that runs in an unwinding, which cannot wait.
-    pub(super) fn of_others(limit: usize) -> Vec<Trace> {
-        let hub = hub();
-        if !can_park() {
-            return Vec::new();
-        }
-        let is_other = |slot: &&Slot| !slot.is_root() && slot.id != hub.current().id;
-        let key = |slot: &Slot| GreenletKey { hub: hub.serial, slot: slot.index, id: slot.id.get() };
-        let mut others: Vec<_> = occupied(hub).filter(is_other).map(key).collect();
-        others.sort_unstable_by_key(|key| key.id);
-        others.truncate(limit);
-        others.chunks(AT_ONCE).flat_map(|whose| Traces::of(hub, whose)).collect()
+    /// Those of some greenlets of a hub, which may take so long to look at some of them.
+    pub(super) fn new(remote: Arc<Remote>, whose: Vec<GreenletKey>, patience: Option<Duration>) -> Traces {
+        Traces { remote, left: whose.into_iter(), patience, made: Vec::new().into_iter() }
     }
+}
 
-    /// Those of some.
-    fn of(hub: &'static Hub, whose: &[GreenletKey]) -> Vec<Trace> {
-        hub.raise_due(hub.current(), Mode::Keyed);
-        let busy = hub.busy();
-        let made = Mutex::default();
-        let traces = Arc::new(Traces { key: hub.next_wait(), whose: whose.to_vec(), made });
-        let sent = hub.remote.send(Message::Trace(traces.clone()));
-        drop(busy);
-        if sent {
-            hub.park(Mode::Keyed, "inspect::dump", None);
+impl Iterator for Traces {
+    type Item = Trace;
+
+    fn next(&mut self) -> Option<Trace> {
+        loop {
+            if let Some(trace) = self.made.next() {
+                return Some(trace);
+            }
+            let whose: Vec<_> = self.left.by_ref().take(AT_ONCE).collect();
+            if whose.is_empty() {
+                return None;
+            }
+            let question = vec![(&self.remote, Question::Calls(whose))];
+            match Survey::of(question, "inspect::dump", self.patience).pop().flatten() {
+                Some(Answer::Calls(made)) => self.made = made.into_iter(),
+                // It will not be faster next time.
+                _ => self.left = Vec::new().into_iter(),
+            }
         }
-        std::mem::take(&mut traces.made.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    /// Answers, in the hub's loop.
-    pub(crate) fn make(&self, hub: &'static Hub) {
-        // Who asked may have been interrupted.
-        if !hub.waits(self.key) {
-            return;
-        }
-        let calls = |slot: &'static Slot| match slot.state.get() {
-            State::Parked => hub.trace(slot),
-            _ => Vec::new(),
-        };
-        let found = self.whose.iter().filter_map(|key| hub.find(*key));
-        let made = found.map(|slot| (GreenletInfo::of(slot), calls(slot))).collect();
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
-        hub.wake(self.key, Reason::Unparked);
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traces").field("left", &self.left.len()).finish_non_exhaustive()
     }
 }
 
@@ -100,6 +102,16 @@ pub(crate) struct Walk {
 }
 
 impl Hub {
+    /// What greenlets are at, those that are still there. In the hub's loop only.
+    pub(super) fn traces(&'static self, whose: &[GreenletKey]) -> Vec<Trace> {
+        let calls = |slot: &'static Slot| match slot.state.get() {
+            State::Parked => self.trace(slot),
+            _ => Vec::new(),
+        };
+        let found = whose.iter().filter_map(|key| self.find(*key));
+        found.map(|slot| Trace { greenlet: GreenletInfo::of(slot), stack: Stack::parked(calls(slot)) }).collect()
+    }
+
     /// The calls that a parked greenlet is in. In the hub's loop only.
     fn trace(&'static self, slot: &'static Slot) -> Vec<usize> {
         let stack = slot.greenlet.addresses();

@@ -20,12 +20,13 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use super::sample;
+use crate::calls::{Names, Stack};
 use crate::clock::{milliseconds, monotonic};
 use crate::fork::generation;
 use crate::hub::hub;
+use crate::report;
 use crate::scheduler::Hub;
 use crate::slot::Slot;
-use crate::{calls, report};
 
 /// Whether switches are told to the watchdog: it was started in this process.
 static WATCHING: AtomicBool = AtomicBool::new(false);
@@ -119,8 +120,8 @@ fn charge(hub: &'static Hub, pulse: &Pulse, now: u64) {
     }
 }
 
-/// The hub ends.
-pub(crate) fn ends(hub: &'static Hub) {
+/// The hub ends: nobody looks at it any more.
+pub(super) fn ends(hub: &'static Hub) {
     if let Some(pulse) = hub.accounts.pulse.get() {
         pulse.since.store(0, Ordering::Relaxed);
         pulse.hub.store(0, Ordering::Release);
@@ -214,10 +215,10 @@ impl Pulse {
         let ran = Duration::from_nanos(monotonic().saturating_sub(since));
         let (who, calls) = match sample {
             Some(sample) if id == 0 && sample.others == 0 => return false,
-            Some(sample) if sample.id == Some(id) => (sample.description(), sample.calls),
+            Some(sample) if sample.id == Some(id) => (sample.description(), Stack::running(sample.calls)),
             // It has parked just now, or what the hub does since then takes its time.
-            Some(_) => (format!("{}, or its hub after it,", name_of(id)), Vec::new()),
-            None => (name_of(id), Vec::new()),
+            Some(_) => (format!("{}, or its hub after it,", name_of(id)), Stack::default()),
+            None => (name_of(id), Stack::default()),
         };
         Report { who, ran, calls }.send(reports);
         true
@@ -229,7 +230,7 @@ impl Pulse {
         let id = self.greenlet.load(Ordering::Relaxed);
         if id != 0 {
             let ran = Duration::from_nanos(monotonic().saturating_sub(since));
-            Report { who: name_of(id), ran, calls: Vec::new() }.send(reports);
+            Report { who: name_of(id), ran, calls: Stack::default() }.send(reports);
         }
         id != 0
     }
@@ -242,7 +243,7 @@ struct Report {
     /// For how long, so far.
     ran: Duration,
     /// The calls that it is in; none if they are not known.
-    calls: Vec<usize>,
+    calls: Stack,
 }
 
 impl Report {
@@ -264,7 +265,7 @@ impl Report {
         ));
         let mut text = String::new();
         // Writing to a string cannot fail, and if nobody reads stderr there is nobody to tell.
-        let _ = calls::write_running(&mut text, calls);
+        let _ = calls.write(&mut text, &mut Names::default(), "");
         let _ = io::stderr().write_all(text.as_bytes());
         let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
         if left_out > 0 {
