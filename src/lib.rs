@@ -5,7 +5,7 @@
 //! - This page: greenlets, as `std::thread` has threads: [`spawn`], [`Greenlet`], [`scope`], [`sleep`], [`timeout`] ...
 //! - [`sync`]: what greenlets wait for each other with.
 //! - [`net`]: sockets in `std::net`'s shapes.
-//! - `web` (feature `web`): HTTP servers whose handlers simply block.
+//! - `web` (feature `web`): HTTP servers whose handlers simply block; `web::inspect` tells what is going on.
 //! - `patch` (feature `patch`): makes blocking code that nobody wrote for greenlets park them.
 //! - [`inspect`]: what is going on: who waits for what, and who keeps the others waiting.
 //! - [`lowlevel`]: what `sync` and `net` are written on, for primitives and drivers of your own.

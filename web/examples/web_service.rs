@@ -14,7 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Query, State};
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,7 +24,7 @@ use serde_json::json;
 use sward::tls::rustls::ServerConfig;
 use sward::tls::rustls::pki_types::pem::PemObject;
 use sward::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sward::web::{Listen, Server};
+use sward::web::{Listen, Server, inspect};
 
 #[path = "service/accounts.rs"]
 mod accounts;
@@ -148,6 +149,7 @@ fn app(accounts: Accounts) -> Router {
         .route("/parse/", get(parse))
         .route("/cpu/", get(compute))
         .route("/greenlets/", get(greenlets))
+        .route("/greenlets/{what}", get(greenlets))
         .with_state(accounts)
 }
 
@@ -212,13 +214,9 @@ async fn compute(Query(query): Arguments) -> Response {
     format!("{value}\nothers waited {} ms at most\n", waited.as_millis()).into_response()
 }
 
-/// What the greenlets of this hub are at.
-async fn greenlets() -> Response {
-    let mut tree = Vec::new();
-    match sward::inspect::dump(&mut tree) {
-        Ok(()) => tree.into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+/// What the greenlets of all hubs are at: a page, and the same for programs.
+async fn greenlets(request: Request) -> Response {
+    inspect::answer(&request).map(Body::from)
 }
 
 /// A greenlet that wants to run every few milliseconds, and notes how late it was.

@@ -34,6 +34,8 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
+//! What greenlets are at, a web server can tell as well: [`inspect`].
+//!
 //! # Logs
 //!
 //! Through the crate [`log`]: target `sward_web::access` has a line in the Common Log Format for each
@@ -49,6 +51,7 @@ mod connection;
 mod driver;
 mod exchange;
 mod host;
+pub mod inspect;
 mod line;
 mod listen;
 mod patience;

@@ -122,7 +122,7 @@ fn computing_politely_lets_others_be_answered() {
     });
 }
 
-/// A request in flight is in the tree, with the handler that it is in.
+/// A request in flight is on the page, and in the tree with the handler that it is in.
 #[test]
 fn its_greenlets_can_be_seen() {
     watched(|| {
@@ -130,7 +130,10 @@ fn its_greenlets_can_be_seen() {
         let mut stream = service.connect()?;
         stream.write_all(b"GET /sleep/timer/?s=3600 HTTP/1.1\r\nhost: test\r\n\r\n")?;
         sward::sleep(ms(50));
-        let (status, tree) = get(&service, "/greenlets/")?;
+        let (status, page) = get(&service, "/greenlets/")?;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<td>sleep<td"), "{page}");
+        let (status, tree) = get(&service, "/greenlets/calls")?;
         assert_eq!(status, "HTTP/1.1 200 OK");
         assert!(tree.contains("waits in sleep") && tree.contains("sleep_by_timer"), "{tree}");
         Ok(())

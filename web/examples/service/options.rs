@@ -15,7 +15,7 @@ A web service whose handlers block:
   GET /sleep/postgres/?s=5    as above, by SELECT pg_sleep(s)
   GET /parse/?url=http://...  fetches a page, answers what libxml2 finds in it
   GET /cpu/?n=20              n times 50 ms of pure computing; &rude=1: without letting others run in between
-  GET /greenlets/             what each greenlet of the hub is at
+  GET /greenlets/             what each greenlet is at: a page, and under it calls, json, metrics, greenlets, profile
 
 Usage: web_service [options]
 

@@ -12,6 +12,7 @@ use sward::net::TcpStream;
 use sward::web::{Body, IntoAnswer, Request, Server, ServerHandle};
 
 pub mod client;
+pub mod questions;
 pub mod stages;
 
 /// How long a test may take; ten times as long where the machine is slowed down by a checker.
