@@ -81,6 +81,7 @@ pub mod lowlevel {
     pub use crate::local::HubLocal;
     pub use crate::offload::offload_to;
     pub use crate::park::{Unparker, Wake, can_park, is_interrupted, park};
+    pub use crate::prefetch::fetch_ahead;
     pub use crate::readiness::Direction;
     pub use crate::remote::RemoteUnparker;
     pub use crate::source::Source;

@@ -166,6 +166,8 @@ impl<R, F: Fn(&mut Context<'_>) -> Poll<R>> Polled for Errand<F, R> {
         false
     }
 
+    fn fetch_ahead(&self) {}
+
     fn flush(&self) {}
 
     fn poller(&self) -> Option<usize> {

@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use sward_runtime::lowlevel::{Killer, recent_time, spawn_now_then};
@@ -53,16 +53,17 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
-        let refused = if !host::is_there(&request, &shared.site.known_host) {
+        let (head, incoming) = request.into_parts();
+        let refused = if !host::is_there(&head, &shared.site.known_host) {
             Some(StatusCode::BAD_REQUEST)
-        } else if request.body().size_hint().lower() > shared.settings.max_body {
+        } else if incoming.size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
         } else if shared.is_full() {
             Some(StatusCode::SERVICE_UNAVAILABLE)
         } else {
             None
         };
-        let exchange = Exchange::begin(shared, request);
+        let exchange = Exchange::begin(shared, head, incoming);
         let refused = refused.or_else(|| exchange.start());
         Answer { exchange: Some(exchange), refused }
     }
@@ -94,8 +95,10 @@ pub(crate) struct Exchange {
 /// What a connection and a greenlet hand to each other; large.
 #[derive(Default)]
 struct Parcel {
-    /// The request, until its greenlet takes it.
-    request: Option<Request<Body>>,
+    /// The request's head, until its greenlet takes it.
+    head: Option<request::Parts>,
+    /// The request's body, until its greenlet takes it.
+    body: Option<Body>,
     /// The answer, until the connection takes it.
     answer: Option<Response<Reply>>,
     /// Why there is none, if the handler has said so, or has panicked.
@@ -106,7 +109,7 @@ impl Parcel {
     /// Whether there is nothing in it.
     #[inline]
     fn is_empty(&self) -> bool {
-        self.request.is_none() && self.answer.is_none() && self.failure.is_none()
+        self.head.is_none() && self.body.is_none() && self.answer.is_none() && self.failure.is_none()
     }
 }
 
@@ -171,32 +174,34 @@ impl Spares {
 impl Exchange {
     /// A request has come.
     #[inline(always)]
-    fn begin(shared: &Rc<Shared>, request: Request<Incoming>) -> Rc<Exchange> {
+    fn begin(shared: &Rc<Shared>, head: request::Parts, incoming: Incoming) -> Rc<Exchange> {
         shared.exchange_begins();
-        let fate = Fate::of(request.body());
+        let fate = Fate::of(&incoming);
         shared.has_body.set(fate.is_some());
         let mut exchange = shared.site.spares.take();
         let new = Rc::get_mut(&mut exchange).expect("nobody else has a spare one");
+        let parcel = new.parcel.get_mut().get_or_insert_default();
+        parcel.body = Some(Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer));
         new.about = Some(About {
             shared: shared.clone(),
-            method: request.method().clone(),
-            target: request.uri().path_and_query().cloned(),
-            version: request.version(),
-            upgrades: request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some(),
-            fate: fate.clone(),
+            method: head.method.clone(),
+            target: head.uri.path_and_query().cloned(),
+            version: head.version,
+            upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
+            fate,
         });
-        let parcel = new.parcel.get_mut().get_or_insert_default();
-        let body = |incoming| Body::new(incoming, fate.as_ref(), &shared.settings, shared.peer);
-        parcel.request = Some(request.map(body));
+        parcel.head = Some(head);
         exchange
     }
 
     /// The request, for the handler.
     #[inline(always)]
     pub(crate) fn take_request(&self) -> Request<Body> {
+        const ONCE: &str = "a request is answered once";
         let mut parcel = self.parcel.borrow_mut();
-        let request = parcel.as_mut().and_then(|parcel| parcel.request.take());
-        request.expect("a request is answered once")
+        let parcel = parcel.as_mut().expect(ONCE);
+        let body = parcel.body.take().expect(ONCE);
+        Request::from_parts(parcel.head.take().expect(ONCE), body)
     }
 
     /// The handler has answered, or says why it has not.
@@ -234,7 +239,7 @@ impl Exchange {
     #[inline(never)]
     fn blocks(&self) {
         self.place.set(self.greenlet.get().map(|greenlet| self.shared.enlist(greenlet)));
-        self.parcel.borrow_mut().take_if(|parcel| parcel.request.is_none());
+        self.parcel.borrow_mut().take_if(|parcel| parcel.head.is_none());
     }
 
     /// Runs the application. In the greenlet.
@@ -325,7 +330,7 @@ impl Exchange {
     #[cold]
     fn make_up(&self, parcel: &mut Parcel) -> Response<Reply> {
         // Killed before it began, it has left the request.
-        parcel.request = None;
+        (parcel.head, parcel.body) = (None, None);
         let id = self.greenlet_id();
         if let Some(reason) = parcel.failure.take() {
             return self.failed(&format_args!("greenlet {id}: {reason}"));
@@ -392,7 +397,7 @@ impl Future for Answer {
         match this.refused {
             None => exchange.settle(parcel),
             Some(status) => {
-                parcel.request = None;
+                (parcel.head, parcel.body) = (None, None);
                 parcel.answer = Some(exchange.refuse(status));
             }
         }

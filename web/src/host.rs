@@ -3,23 +3,22 @@
 use std::cell::Cell;
 
 use http::uri::Authority;
-use http::{Request, Version};
-use hyper::body::Incoming;
+use http::{Version, request};
 
 /// Whether a request says once where it is meant to go (RFC 9112, 3.2): two servers must not read it
 /// differently. HTTP/1.0 need not say it, and HTTP/2 has another place for it (RFC 9113, 8.3.1).
 #[inline]
-pub(crate) fn is_there(request: &Request<Incoming>, known: &KnownHost) -> bool {
+pub(crate) fn is_there(head: &request::Parts, known: &KnownHost) -> bool {
     let mut host = None;
     // Few fields are looked through faster than one is looked up.
-    for (name, value) in request.headers() {
+    for (name, value) in &head.headers {
         if *name == http::header::HOST && host.replace(value.as_bytes()).is_some() {
             return false;
         }
     }
-    let Some(host) = host else { return request.version() != Version::HTTP_11 };
+    let Some(host) = host else { return head.version != Version::HTTP_11 };
     let is_other = |said: &Authority| !said.as_str().as_bytes().eq_ignore_ascii_case(host);
-    known.is(host) && !(request.version() == Version::HTTP_2 && request.uri().authority().is_some_and(is_other))
+    known.is(host) && !(head.version == Version::HTTP_2 && head.uri.authority().is_some_and(is_other))
 }
 
 /// The host that was asked for last: nearly all requests say the same.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sward_runtime::lowlevel::park;
+use sward_runtime::lowlevel::{fetch_ahead, park};
 
 use crate::driver::{Driver, Signal};
 use crate::polling::Polled;
@@ -269,6 +269,17 @@ impl<E: Engine + 'static> Polled for Line<E> {
             self.signal.ring();
         }
         spawned
+    }
+
+    fn fetch_ahead(&self) {
+        if let Ok(engine) = self.engine.try_borrow()
+            && let Some(engine) = &*engine
+        {
+            fetch_ahead(&**engine);
+        }
+        fetch_ahead(&*self.shared);
+        fetch_ahead(&*self.wire);
+        fetch_ahead(&*self.signal);
     }
 
     fn flush(&self) {

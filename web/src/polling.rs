@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
-use sward_runtime::lowlevel::{Killer, RemoteUnparker, is_interrupted, park};
+use sward_runtime::lowlevel::{Killer, RemoteUnparker, fetch_ahead, is_interrupted, park};
 use sward_runtime::{Builder, yield_now};
 
 /// Pollers that wait for work at most; a further one ends.
@@ -29,6 +29,8 @@ pub(crate) trait Polled {
     /// Goes on as far as it can; `poller` is who polls. True if it is to be flushed when the greenlets that it has
     /// spawned have had their turn.
     fn turn(&self, poller: usize) -> bool;
+    /// Asks the processor to fetch what a turn needs.
+    fn fetch_ahead(&self);
     /// Writes what there is to write.
     fn flush(&self);
     /// Who polls it at the moment.
@@ -108,8 +110,18 @@ impl Polling {
 
     /// The next connection of the batch, unless it has gone.
     fn next(&self) -> Option<(usize, Option<Rc<dyn Polled>>)> {
-        let place = self.batch.borrow_mut().pop_front()?;
-        Some((place, self.connections.borrow().get(place).cloned()))
+        let mut batch = self.batch.borrow_mut();
+        let place = batch.pop_front()?;
+        let connections = self.connections.borrow();
+        let ahead = |n| batch.get(n).and_then(|place| connections.get(*place));
+        // Its turn takes as long as fetching these does: in between, nothing of them was in a near cache.
+        if let Some(next) = ahead(0) {
+            next.fetch_ahead();
+        }
+        if let Some(later) = ahead(2) {
+            fetch_ahead(&**later);
+        }
+        Some((place, connections.get(place).cloned()))
     }
 
     /// A connection that is to be flushed.
