@@ -13,13 +13,15 @@ pub struct Server {
     pub rival: Option<&'static str>,
     /// The command; the address follows.
     command: Vec<String>,
+    /// What follows the address.
+    arguments: &'static [&'static str],
 }
 
 impl Server {
     /// The command that serves on `addr`, on the first core.
     pub fn command(&self, addr: &str) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).args(&self.command).arg(addr).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(["-c", "0"]).args(&self.command).arg(addr).args(self.arguments).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 }
@@ -37,10 +39,15 @@ pub fn all() -> Vec<Server> {
         colour,
         rival,
         command: vec![programs().join(program).display().to_string()],
+        arguments: &[],
     };
     let mut servers = vec![
         rust("epoll loop by hand", "#777777", None, "hello_epoll"),
         rust("hyper on tokio", "#1f5fbf", None, "hello_hyper"),
+        Server {
+            arguments: &["limits"],
+            ..rust("hyper on tokio, heads limited in time", "#13396f", Some("hyper on tokio"), "hello_hyper")
+        },
         rust("sward, a closure", "#c8102e", Some("hyper on tokio"), "hello_sward"),
         rust("axum on tokio", "#5aa5e8", None, "hello_axum"),
         rust("axum on sward", "#f28e2b", Some("axum on tokio"), "hello_sward_axum"),
@@ -51,6 +58,7 @@ pub fn all() -> Vec<Server> {
             colour: "#2a9d6f",
             rival: None,
             command: vec![program],
+            arguments: &[],
         }),
         Err(reason) => eprintln!("left out: Go net/http ({reason})"),
     }
@@ -61,6 +69,7 @@ pub fn all() -> Vec<Server> {
             colour: "#8a4fbf",
             rival: None,
             command: vec![python, "hello_gevent.py".into()],
+            arguments: &[],
         }),
         Err(reason) => eprintln!("left out: gevent.pywsgi ({python} -c 'import gevent.pywsgi': {reason})"),
     }
