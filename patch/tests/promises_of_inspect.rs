@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use support::patched;
-use sward::inspect::{State, dump, snapshot};
+use sward::inspect::{HubInfo, State, dump, hubs, profile, resolve, snapshot};
 use sward::{sleep, spawn, yield_now};
 
 thread_local! {
@@ -91,5 +91,57 @@ fn looking_does_not_wait_for_a_greenlet_that_writes() {
         for text in sward::join_all(lookers) {
             assert!(text.unwrap().starts_with("0 \"root\" waits in "));
         }
+    });
+}
+
+/// Computes with a number of its own, and switches in between.
+fn work(n: usize) -> usize {
+    NUMBER.set(n);
+    for _ in 0..50 {
+        NUMBER.set(NUMBER.get() + (0..20).map(|n| *Box::new(n)).sum::<usize>());
+        yield_now();
+    }
+    NUMBER.get()
+}
+
+#[test]
+fn hubs_that_are_asked_and_profiled_all_the_time_do_their_work() {
+    patched("hubs_that_are_asked_and_profiled_all_the_time_do_their_work", || {
+        let working = || {
+            for _ in 0..10 {
+                for (n, end) in sward::join_all((0..50).map(|n| spawn(move || work(n)))).into_iter().enumerate() {
+                    assert_eq!(end.unwrap(), n + 50 * 190);
+                }
+            }
+        };
+        let other = std::thread::spawn(working);
+        let (profiles, asked) = sward::scope(|scope| {
+            let profiler = scope.spawn(|| {
+                let mut found = 0;
+                while found < 20 {
+                    let samples = profile(Duration::from_millis(50), Duration::from_millis(1)).unwrap();
+                    found += samples.iter().map(|sample| sample.count).sum::<u64>();
+                    resolve(samples.into_iter().map(|sample| sample.stack).collect());
+                    spawn(working).join().unwrap();
+                }
+                found
+            });
+            let asker = scope.spawn(|| {
+                let mut answers = 0;
+                for _ in 0..20 {
+                    for hub in hubs(Duration::from_millis(100)) {
+                        answers += usize::from(hub.stats.is_some());
+                        hub.traces(Duration::from_millis(100)).for_each(drop);
+                    }
+                    sleep(Duration::from_millis(1));
+                }
+                answers
+            });
+            working();
+            (profiler.join().unwrap(), asker.join().unwrap())
+        });
+        other.join().unwrap();
+        assert!(profiles >= 20 && asked > 0);
+        assert!(hubs(Duration::from_secs(60)).iter().any(HubInfo::is_current));
     });
 }

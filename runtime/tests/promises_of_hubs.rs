@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier};
@@ -120,6 +122,30 @@ fn the_calls_of_another_hubs_greenlets_are_told_and_these_go_on() {
     // Who was removed is not asked for.
     there.greenlets.clear();
     assert_eq!(there.traces(generous()).count(), 0);
+}
+
+#[test]
+fn questions_are_answered_one_at_a_time_and_others_have_their_turn_in_between() {
+    let _watchdog = watchdog();
+    let g = Builder::new().name("looked at").spawn(wait_in_here).unwrap();
+    yield_now();
+    let (ours, turns) = (Rc::new(answer(here())), Rc::new(Cell::new(0)));
+    let count = turns.clone();
+    let other = spawn(move || {
+        loop {
+            count.set(count.get() + 1);
+            yield_now();
+        }
+    });
+    let askers = (0..5).map(|_| {
+        let (ours, turns) = (ours.clone(), turns.clone());
+        spawn(move || (ours.traces(FOREVER).count(), turns.get()))
+    });
+    let answers: Vec<_> = sward::join_all(askers.collect::<Vec<_>>()).into_iter().map(Result::unwrap).collect();
+    assert!(answers.iter().all(|(traces, _)| *traces == 1), "{answers:?}");
+    assert!(answers.windows(2).all(|two| two[0].1 < two[1].1), "{answers:?}");
+    other.kill();
+    g.kill();
 }
 
 #[test]
@@ -333,6 +359,29 @@ fn one_profile_at_a_time_and_none_for_who_was_killed() {
     while busy(SHORT) {
         sleep(SHORT);
     }
+}
+
+#[test]
+fn who_looks_may_be_killed_at_any_moment() {
+    let _watchdog = watchdog();
+    let many: Vec<_> = (0..300).map(|_| spawn(wait_in_here)).collect();
+    yield_now();
+    let looks: [fn(); 4] = [
+        || hubs(SHORT).iter().for_each(|hub| hub.dump(std::io::sink(), SHORT).unwrap()),
+        || dump(std::io::sink()).unwrap(),
+        || drop(profile(SHORT, SHORT)),
+        || hubs(SHORT).iter().for_each(|hub| drop(resolve(hub.traces(SHORT).map(|trace| trace.stack).collect()))),
+    ];
+    for n in 0..100 {
+        let greenlets = looks.map(spawn);
+        sleep(Duration::from_micros(n * 37));
+        greenlets.iter().for_each(|g| g.kill());
+        assert!(greenlets.into_iter().all(|g| g.join().err().is_none_or(|error| error.is_killed())));
+    }
+    let mut tree = Vec::new();
+    dump(&mut tree).unwrap();
+    assert_eq!(String::from_utf8(tree).unwrap().matches("wait_in_here").count(), 300);
+    many.iter().for_each(|g| g.kill());
 }
 
 #[test]

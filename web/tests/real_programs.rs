@@ -66,6 +66,31 @@ fn curl_agrees_on_http2_over_tls() {
     });
 }
 
+/// A profile is gzip, as gzip sees it, and what is JSON python reads.
+#[test]
+fn curl_asks_what_is_going_on() {
+    watched(|| {
+        let addr = sward::web::inspect::serve("127.0.0.1:0")?;
+        let (base, folder) = (format!("http://{addr}/"), std::env::temp_dir());
+        let curl = |path: &str, arguments: &[&str]| {
+            let url = format!("{base}{path}");
+            run("curl", &[&["-sSf", "--max-time", "30"], arguments, &[&*url]].concat())
+        };
+        assert!(curl("", &[])?.contains("<h1>What is going on</h1>"));
+        assert!(curl("metrics", &["--http2-prior-knowledge"])?.contains("sward_hub_up{hub="));
+        assert!(curl("json", &["-I"])?.to_lowercase().contains("content-type: application/json"));
+        let file = folder.join(format!("sward-web-inspect-{}", std::process::id())).display().to_string();
+        for profile in ["greenlets", "profile?seconds=0.1"] {
+            curl(profile, &["-o", &file])?;
+            run("sh", &["-c", "gzip --test < \"$0\"", &file])?;
+        }
+        curl("json", &["-o", &file])?;
+        let program = "import json, sys; print(all(hub['answers'] for hub in json.load(open(sys.argv[1]))['hubs']))";
+        assert!(matches!(&*run("python3", &["-c", program, &file])?, "True\n" | "False\n"));
+        std::fs::remove_file(file)
+    });
+}
+
 #[test]
 fn curl_reaches_a_unix_socket() {
     watched(|| {

@@ -21,7 +21,7 @@ use crate::hub::hub;
 use crate::park::can_park;
 use crate::remote::{Link, Message, Remote};
 use crate::scheduler::{GreenletKey, Hub, WaitKey};
-use crate::slot::Mode;
+use crate::slot::{Mode, Reason};
 
 /// Questions that a hub may leave unanswered; with so many it is not asked any more.
 const MOST_UNANSWERED: usize = 64;
@@ -117,7 +117,10 @@ impl Asked {
             *place = Some(answer);
         }
         if survey.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            survey.link.wake(survey.key);
+            match survey.key.hub == hub.serial {
+                true => _ = hub.wake(survey.key, Reason::Unparked),
+                false => survey.link.wake(survey.key),
+            }
         }
     }
 }

@@ -31,7 +31,10 @@
 //! greenlet that keeps it and its calls ([`HubInfo::sample`](sward_runtime::inspect::HubInfo::sample)). Of each
 //! hub there are the 1000 greenlets that were spawned first, 10,000 as JSON and 200 among the calls, or so many as `?limit=`
 //! asks for, 100,000 at most, and how many are left out; counts and profiles are of all. Names are cut after 200 characters.
-//! There is one `/profile` at a time (503 for others), of 300 seconds at most.
+//! There is one `/profile` at a time (503 for others), of 300 seconds at most, also if its client does not wait so long.
+//!
+//! Rows of 100,000 greenlets keep their hub for some 20 ms. A thread that has a hub and waits where that does not run, in a
+//! `std::thread::JoinHandle` say, does not answer either.
 //!
 //! # JSON
 //!
@@ -77,8 +80,10 @@ use crate::server::Server;
 
 use look::Look;
 
-/// Connections at a time of [`serve`].
-const CONNECTIONS: usize = 64;
+/// Connections at a time of [`serve`]: each may hold the rows of all greenlets.
+const CONNECTIONS: usize = 16;
+/// How long one of them may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The most rows of a hub that may be asked for.
 const MOST_ROWS: usize = 100_000;
 /// The longest profile.
@@ -90,7 +95,7 @@ const SECONDS: f64 = 30.0;
 /// Says what is going on at `addr`, as [`answer`] does, until the process ends; gives the address, which tells the port if
 /// it was 0.
 ///
-/// On a thread of its own: it answers also while somebody keeps the caller's, and the caller's root that waits in vain is
+/// On a thread of its own, 16 connections at a time: it answers also while somebody keeps the caller's, and the caller's root that waits in vain is
 /// still told so. A forked child does not answer.
 ///
 /// # Errors
@@ -106,7 +111,7 @@ pub fn serve<A: ToSocketAddrs>(addr: A) -> io::Result<SocketAddr> {
     let addr = listener.local_addr()?;
     let listener = OwnedFd::from(listener);
     thread::Builder::new().name("sward-inspect".to_owned()).spawn(move || {
-        let server = Server::from(TcpListener::from(listener)).pool(CONNECTIONS);
+        let server = Server::from(TcpListener::from(listener)).pool(CONNECTIONS).keep_alive(Some(KEEP_ALIVE));
         if let Err(error) = server.serve(|request| answer(&request)) {
             log::error!(target: "sward_web", "inspect::serve at {addr}: {error}");
         }
