@@ -113,14 +113,19 @@ pub(crate) fn monotonic() -> u64 {
 #[inline]
 pub(crate) fn coarse_tick() -> u64 {
     use rustix::time::{ClockId, clock_getres, clock_gettime};
-    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
-    static FAST_ENOUGH: OnceLock<bool> = OnceLock::new();
-    let fast_enough = *FAST_ENOUGH.get_or_init(|| {
+    /// Not looked yet, or whether it ticks fast enough. Not a `OnceLock`, for which a forked child would wait for ever if
+    /// another thread was at it.
+    static FAST_ENOUGH: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 2;
+    let mut fast_enough = FAST_ENOUGH.load(Ordering::Relaxed);
+    if fast_enough == UNKNOWN {
         let tick = clock_getres(ClockId::MonotonicCoarse);
-        tick.tv_sec == 0 && tick.tv_nsec <= 4_100_000
-    });
-    if fast_enough { nanoseconds_of(clock_gettime(ClockId::MonotonicCoarse)) } else { whole_milliseconds() }
+        fast_enough = u8::from(tick.tv_sec == 0 && tick.tv_nsec <= 4_100_000);
+        FAST_ENOUGH.store(fast_enough, Ordering::Relaxed);
+    }
+    if fast_enough != 0 { nanoseconds_of(clock_gettime(ClockId::MonotonicCoarse)) } else { whole_milliseconds() }
 }
 
 /// Where there is no coarse clock.

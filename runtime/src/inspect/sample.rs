@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void, siginfo_t};
 
+use crate::fork::Once;
 use crate::per_process::PerProcess;
 use crate::slot::State;
 use crate::{handler, hub};
@@ -116,8 +117,8 @@ unsafe impl Sync for Shared {}
 /// Handles the signal from now on, once and for all.
 pub(super) fn install() {
     // A fork's child inherits the handler.
-    static INSTALLED: std::sync::Once = std::sync::Once::new();
-    INSTALLED.call_once(|| {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call(|| {
         // The first walk in a process looks up functions, and makes tables under a lock: not in the handler.
         let mut sheet = Sheet::EMPTY;
         walk(&mut sheet, None);

@@ -21,12 +21,13 @@ mod tests;
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 
 use libc::{c_int, c_void, sigaction, siginfo_t};
 
 pub(crate) use alternate::AlternateStack;
 
+use crate::fork::Once;
 use crate::handler;
 
 /// The greenlet that overflowed its stack.
@@ -59,7 +60,7 @@ static FORMER: [OnceLock<sigaction>; 2] = [const { OnceLock::new() }; 2];
 /// Handles faults in this process from now on, once and for all.
 pub(crate) fn install(describe: Describe) {
     static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
+    INSTALLED.call(|| {
         DESCRIBE.get_or_init(|| describe);
         for (signal, former) in SIGNALS.into_iter().zip(&FORMER) {
             // SAFETY: `on_fault` is made to run at any moment.
