@@ -4,10 +4,11 @@ mod support;
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -48,6 +49,22 @@ impl Drop for Other {
         drop(self.end.take());
         self.thread.take().unwrap().join().unwrap();
     }
+}
+
+/// The right to make profiles, of which a process makes one at a time: a test that does so has all others wait.
+fn profiles() -> MutexGuard<'static, ()> {
+    static PROFILES: Mutex<()> = Mutex::new(());
+    let turn = PROFILES.lock().unwrap_or_else(PoisonError::into_inner);
+    // One that nobody waits for any more ends a moment later.
+    while is_busy(Duration::ZERO) {
+        sleep(SHORT);
+    }
+    turn
+}
+
+/// Whether no profile of this length can be made because there is another one.
+fn is_busy(length: Duration) -> bool {
+    profile(length, SHORT).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
 }
 
 #[inline(never)]
@@ -314,6 +331,7 @@ fn compute(over: &AtomicBool) {
 #[cfg(target_os = "linux")]
 fn a_profile_finds_who_computes_and_not_who_waits() {
     let _watchdog = watchdog();
+    let _profiles = profiles();
     let idle = Other::with("idle");
     let over = Arc::new(AtomicBool::new(false));
     let theirs = over.clone();
@@ -346,17 +364,13 @@ fn a_profile_finds_who_computes_and_not_who_waits() {
 #[cfg(target_os = "linux")]
 fn one_profile_at_a_time_and_none_for_who_was_killed() {
     let _watchdog = watchdog();
+    let _profiles = profiles();
     let first = spawn(|| profile(FOREVER, SHORT).map(drop));
-    // Another test's may be under way.
-    let busy = |length| profile(length, SHORT).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy);
     yield_now();
-    if first.is_finished() {
-        return one_profile_at_a_time_and_none_for_who_was_killed();
-    }
-    assert!(busy(SHORT));
+    assert!(is_busy(SHORT));
     first.kill();
     assert!(first.join().unwrap_err().is_killed());
-    while busy(SHORT) {
+    while is_busy(SHORT) {
         sleep(SHORT);
     }
 }
@@ -364,6 +378,7 @@ fn one_profile_at_a_time_and_none_for_who_was_killed() {
 #[test]
 fn who_looks_may_be_killed_at_any_moment() {
     let _watchdog = watchdog();
+    let _profiles = profiles();
     let many: Vec<_> = (0..300).map(|_| spawn(wait_in_here)).collect();
     yield_now();
     let looks: [fn(); 4] = [
