@@ -405,3 +405,41 @@ fn another_thread_may_wake_a_body() {
         server.stop()
     });
 }
+
+#[test]
+fn however_many_are_ready_others_have_their_turn_in_between() {
+    watched(|| {
+        const MANY: usize = 300;
+        let answered = Rc::new(Cell::new(0));
+        let count = answered.clone();
+        let server = start(move |_| {
+            count.set(count.get() + 1);
+            Response::new(Reply::from("ok"))
+        })?;
+        let mut streams: Vec<TcpStream> = (0..MANY).map(|_| server.connect()).collect::<io::Result<_>>()?;
+        let ask = |stream: &TcpStream| rustix::io::write(stream, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        // Two rounds: in the first one the connections are accepted.
+        for round in 1..=2 {
+            let (seen, running) = (Rc::new(Cell::new(0)), answered.clone());
+            let most = seen.clone();
+            let other = sward::spawn(move || {
+                let mut last = running.get();
+                while running.get() < round * MANY {
+                    sward::yield_now();
+                    most.set(most.get().max(running.get() - last));
+                    last = running.get();
+                }
+            });
+            // Not by calls that let others run in between: the server is to find all requests at once.
+            for stream in &streams {
+                assert_eq!(ask(stream)?, 27);
+            }
+            for stream in &mut streams {
+                assert!(support::read_answer(stream)?.ends_with("ok"));
+            }
+            other.join().unwrap();
+            assert!(seen.get() <= 64, "{} requests in a row in round {round}", seen.get());
+        }
+        server.stop()
+    });
+}
