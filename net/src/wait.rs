@@ -50,17 +50,17 @@ pub fn wait_writable(fd: impl AsFd, limit: Option<Duration>) -> io::Result<()> {
     wait(&fd, PollFlags::OUT, limit, Source::wait_writable)
 }
 
-/// The body of both. The events of `Source` are edges; `poll` tells the level.
+/// The body of both.
 fn wait<'a, F: AsFd>(
     fd: &'a F,
     flags: PollFlags,
     limit: Option<Duration>,
-    edge: fn(&Source<&'a F>, Option<Instant>) -> io::Result<()>,
+    wait_source: fn(&Source<&'a F>, Option<Instant>) -> io::Result<()>,
 ) -> io::Result<()> {
     let deadline = deadline(limit);
     let source = Source::new(fd);
     loop {
-        match edge(&source, deadline) {
+        match wait_source(&source, deadline) {
             // This very descriptor is registered: a socket of ours, or another greenlet waits for it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let twin = fd.as_fd().try_clone_to_owned()?;
@@ -76,9 +76,8 @@ fn wait<'a, F: AsFd>(
                 return Err(io::Error::new(error.kind(), what));
             }
             Ok(()) if is_ready(fd, flags)? => return Ok(()),
+            // Another greenlet has read it by now.
             Ok(()) => {}
-            // What became ready in the same turn beats the timeout.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && is_ready(fd, flags)? => return Ok(()),
             Err(error) => return Err(error),
         }
     }

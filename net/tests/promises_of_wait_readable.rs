@@ -57,6 +57,21 @@ fn it_tells_the_level_and_not_the_edge() {
 }
 
 #[test]
+fn who_never_has_to_wait_lets_others_run_all_the_same() {
+    watched(|| {
+        let (_reader, writer) = std::io::pipe()?;
+        let other = spawn(|| ());
+        let mut calls = 0;
+        while !other.is_finished() {
+            wait_writable(&writer, None)?;
+            calls += 1;
+        }
+        assert_eq!(calls, 129);
+        Ok(())
+    });
+}
+
+#[test]
 fn eventfds_timerfds_and_epolls_can_be_waited_for() {
     watched(|| {
         let event = eventfd(0, EventfdFlags::CLOEXEC)?;

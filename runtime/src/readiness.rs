@@ -34,8 +34,6 @@ pub enum Direction {
 pub(crate) struct State {
     /// Whether the next call may succeed.
     pub(crate) ready: Cell<bool>,
-    /// Whether an event came that no `wait_readable` has returned for.
-    pub(crate) news: Cell<bool>,
     /// The other side is gone: no further edge may come, so `ready` is only cleared by a call that
     /// really would block.
     pub(crate) hung_up: Cell<bool>,
@@ -82,7 +80,6 @@ impl Side<'_> {
     #[inline]
     fn wake(self, hung_up: bool) -> Option<Waker> {
         self.state.ready.set(true);
-        self.state.news.set(true);
         self.state.hung_up.set(self.state.hung_up.get() | hung_up);
         if !self.state.watched.replace(false) {
             return None;
@@ -149,7 +146,6 @@ impl Readiness {
     pub(crate) fn new() -> Readiness {
         let state = || State {
             ready: Cell::new(true),
-            news: Cell::new(true),
             hung_up: Cell::new(false),
             taken: Cell::new(false),
             queued: Cell::new(false),

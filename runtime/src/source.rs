@@ -18,6 +18,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
 use crate::hub::{self, hub};
 use crate::park::can_park;
 use crate::reactor::Reactor;
@@ -134,10 +137,25 @@ impl<T: AsFd> Source<T> {
         self.io
     }
 
-    /// Waits until the descriptor may be readable, or until `deadline`. Blocks the greenlet.
+    /// Waits until the descriptor is readable, or until `deadline`. Blocks the greenlet.
     ///
-    /// Returns at once if an event has come since the last such call; so try first, and call this
-    /// in a loop when the try says `WouldBlock`.
+    /// Returns at once if it is readable already. One event ends the waits of all who call this; so call it in a loop, as
+    /// another may have read by the time that the greenlet runs. As with `poll(2)`, the end of the stream and an error
+    /// count as readable.
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Instant;
+    /// use sward::lowlevel::Source;
+    ///
+    /// let (a, mut b) = UnixStream::pair()?;
+    /// let a = Source::new(a);
+    /// assert_eq!(a.wait_readable(Some(Instant::now())).unwrap_err().kind(), ErrorKind::TimedOut);
+    /// b.write_all(b"x")?;
+    /// a.wait_readable(None)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -288,18 +306,20 @@ impl<T: AsFd> Source<T> {
 
     /// The body of `wait_readable` and `wait_writable`.
     fn wait(&self, direction: Direction, name: &'static str, deadline: Option<Instant>) -> io::Result<()> {
+        count_call();
         if !can_park() {
             return poll_thread(&self.io, direction, deadline);
         }
+        // Before the look: what comes after it is then an event.
         self.registration.ensure()?;
-        let side = self.registration.readiness.side(direction);
-        if !side.state.news.replace(false)
-            && let Waited::TimedOut(()) = side.wait(name, deadline)
-        {
-            return Err(io::ErrorKind::TimedOut.into());
+        if is_ready(&self.io, direction)? {
+            return Ok(());
         }
-        side.state.news.set(false);
-        Ok(())
+        match self.registration.readiness.side(direction).wait(name, deadline) {
+            // Data that came in the same turn beats the timeout.
+            Waited::TimedOut(()) if !is_ready(&self.io, direction)? => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The retry loop of a destructor that runs in an unwinding: blocks the OS thread.
@@ -362,21 +382,33 @@ fn let_others_run(hub: &'static Hub) {
     hub.yield_now();
 }
 
+/// Whether the descriptor is ready now.
+fn is_ready(io: &impl AsFd, direction: Direction) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(io, flags(direction))], Some(&Timespec::default())) {
+        Ok(n) => Ok(n > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Waits for one descriptor with `poll(2)`, blocking the OS thread.
 #[cold]
 fn poll_thread(io: &impl AsFd, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let flags = match direction {
-        Direction::Read => PollFlags::IN,
-        Direction::Write => PollFlags::OUT,
-    };
     let limit = deadline.map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
         Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
     });
-    match poll(&mut [PollFd::new(io, flags)], limit.as_ref()) {
+    match poll(&mut [PollFd::new(io, flags(direction))], limit.as_ref()) {
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What `poll(2)` calls it.
+fn flags(direction: Direction) -> PollFlags {
+    match direction {
+        Direction::Read => PollFlags::IN,
+        Direction::Write => PollFlags::OUT,
     }
 }

@@ -222,27 +222,33 @@ fn a_short_read_followed_by_data_and_the_end_loses_neither() {
 }
 
 #[test]
-fn wait_readable_and_wait_writable_wait_for_events() {
+fn wait_readable_and_wait_writable_return_when_it_is_so_and_not_before() {
     let _watchdog = watchdog();
     let (source, mut peer) = pair();
-    source.wait_writable(None).unwrap();
-    let mut buffer = [0; 8];
     let mut stream = source.get_ref();
     for _ in 0..3 {
-        while stream.read(&mut buffer).is_ok() {}
-        let limit = Some(Instant::now() + SHORT);
-        loop {
-            match source.wait_readable(limit) {
-                Ok(()) => {
-                    assert!(stream.read(&mut buffer).is_err(), "tried first, so it may be wrong once")
-                }
-                Err(error) => break assert_eq!(error.kind(), ErrorKind::TimedOut),
-            }
+        source.wait_writable(None).unwrap();
+        let start = Instant::now();
+        let error = source.wait_readable(Some(start + SHORT)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "also a source that is new");
+        assert!(start.elapsed() >= SHORT);
+        peer.write_all(b"xy").unwrap();
+        for _ in 0..2 {
+            source.wait_readable(Some(Instant::now())).unwrap();
+            source.wait_readable(None).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 1, "what is left there needs no further event");
         }
-        peer.write_all(b"x").unwrap();
+        let sender = sward::spawn({
+            let mut peer = peer.try_clone().unwrap();
+            move || peer.write_all(b"z").unwrap()
+        });
         source.wait_readable(None).unwrap();
-        assert_eq!(stream.read(&mut buffer).unwrap(), 1);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+        sender.join().unwrap();
     }
+    drop(peer);
+    source.wait_readable(None).unwrap();
+    source.wait_readable(None).unwrap();
 }
 
 #[test]
@@ -250,7 +256,6 @@ fn one_event_wakes_the_reader_whoever_waits_for_events_and_a_future() {
     let _watchdog = watchdog();
     let (source, mut peer) = pair();
     let source = Rc::new(source);
-    let _ = source.wait_readable(Some(Instant::now() + SHORT)); // new sources have news
     let reading = source.clone();
     let reader = sward::spawn(move || read::<1>(&reading, None).unwrap());
     let waiters = [source.clone(), source.clone()].map(|source| sward::spawn(move || source.wait_readable(None)));
@@ -312,14 +317,18 @@ fn interrupted_calls_are_tried_again_and_errors_are_passed_on() {
 fn a_greenlet_that_makes_128_calls_in_a_row_lets_others_run_once() {
     let _watchdog = watchdog();
     let (source, _peer) = pair();
-    let ran = Flag::new();
-    let theirs = ran.clone();
-    drop(sward::spawn(move || theirs.raise()));
-    for call in 0..129 {
-        assert!(!ran.is_raised(), "call {call}");
-        source.write_with("test", None, |_| Ok(())).unwrap();
+    let calls: [&dyn Fn() -> std::io::Result<()>; 2] =
+        [&|| source.write_with("test", None, |_| Ok(())), &|| source.wait_writable(None)];
+    for call in calls {
+        let ran = Flag::new();
+        let theirs = ran.clone();
+        drop(sward::spawn(move || theirs.raise()));
+        for n in 0..129 {
+            assert!(!ran.is_raised(), "call {n}");
+            call().unwrap();
+        }
+        assert!(ran.is_raised());
     }
-    assert!(ran.is_raised());
 }
 
 #[test]
