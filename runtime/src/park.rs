@@ -167,7 +167,8 @@ pub fn yield_now() {
 ///
 /// # Panics
 ///
-/// Never on its own account; an interrupt that came before or during the sleep is raised.
+/// For ever, on the root stack, if nothing could ever interrupt it (the message says "deadlock"). An interrupt that came
+/// before or during the sleep is raised.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -183,7 +184,7 @@ pub fn sleep(duration: Duration) {
     if !can_park() {
         return std::thread::sleep(duration);
     }
-    hub.sleep(hub.clock.after(duration).unwrap_or(u64::MAX));
+    hub.sleep("sleep", hub.clock.after(duration));
 }
 
 /// Blocks the greenlet until `deadline`; a deadline in the past is [`yield_now`].
@@ -207,7 +208,7 @@ pub fn sleep_until(deadline: Instant) {
         return std::thread::sleep(left);
     }
     let hub = hub();
-    hub.sleep(hub.clock.at(deadline));
+    hub.sleep("sleep", Some(hub.clock.at(deadline)));
 }
 
 impl Hub {
@@ -286,10 +287,10 @@ impl Hub {
         self.raise_due(slot, Mode::Keyed);
     }
 
-    /// Sleeps until `deadline`.
-    fn sleep(&'static self, deadline: u64) {
+    /// Sleeps until `deadline`, for ever without one. `call` names it in reports.
+    pub(crate) fn sleep(&'static self, call: &'static str, deadline: Option<u64>) {
         // Nobody has the key of this wait: only the timer ends it, and that is never early.
-        self.park(Mode::Keyed, "sleep", Some(deadline));
+        self.park(Mode::Keyed, call, deadline);
         self.raise_due(self.current(), Mode::Keyed);
     }
 

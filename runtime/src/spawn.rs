@@ -18,7 +18,7 @@ use crate::park::can_park;
 use crate::report;
 use crate::scheduler::Hub;
 use crate::scope::{Children, Scope, ScopedGreenlet};
-use crate::slot::{Mode, Slot, State};
+use crate::slot::{Slot, State};
 use crate::stack::Stack;
 use crate::thread_pointer::ThreadPointer;
 
@@ -67,9 +67,9 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let start = hub().clock.after(delay).unwrap_or(u64::MAX);
+    let start = hub().clock.after(delay);
     let late = move || {
-        hub().park(Mode::Keyed, "spawn_later", Some(start));
+        hub().sleep("spawn_later", start);
         f()
     };
     match spawn_with(Plan::new(Location::caller()), late, launch) {

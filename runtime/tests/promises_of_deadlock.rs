@@ -74,6 +74,21 @@ fn a_ready_greenlet_a_timer_and_an_offloaded_job_are_no_deadlock() {
 }
 
 #[test]
+fn a_wait_without_an_end_is_no_timer() {
+    let _watchdog = watchdog();
+    let sleeper = sward::spawn(|| sward::sleep(Duration::MAX));
+    let late = sward::spawn_later(Duration::MAX, || ());
+    let text = deadlock(|| sleeper.wait());
+    assert!(text.contains("waits in sleep") && text.contains("waits in spawn_later"), "{text}");
+    deadlock(|| assert!(!late.wait_timeout(Duration::MAX)));
+    deadlock(|| sward::sleep(Duration::MAX));
+    for greenlet in [sleeper, late] {
+        greenlet.kill();
+        assert!(greenlet.join().unwrap_err().is_killed());
+    }
+}
+
+#[test]
 fn a_live_handle_waker_or_remote_greenlet_is_no_deadlock_and_dropping_the_last_one_is() {
     let _watchdog = watchdog();
     fn drop_later<T: Send + 'static>(value: T) -> std::thread::JoinHandle<()> {
@@ -203,7 +218,6 @@ fn a_source_that_is_gone_hides_no_deadlock() {
     // A copy keeps the file open, so the kernel does not forget it by itself.
     let _copy = ours.try_clone().unwrap();
     let source = sward::lowlevel::Source::new(ours);
-    let _ = source.wait_readable(None);
     assert!(source.wait_readable(Some(std::time::Instant::now() + SHORT)).is_err());
     drop(source);
     drop(theirs);

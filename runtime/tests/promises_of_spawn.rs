@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -177,6 +178,25 @@ fn a_late_start_that_is_killed_never_runs_and_is_dropped_once() {
         assert!(greenlet.join().unwrap_err().is_killed());
         assert_eq!((drops.load(SeqCst), ran.is_raised()), (1, false));
     }
+}
+
+#[test]
+fn a_late_start_that_is_killed_when_its_time_has_come_never_runs() {
+    let _watchdog = watchdog();
+    let (ran, late) = (Flag::new(), Rc::new(OnceCell::<sward::Greenlet<()>>::new()));
+    let victim = late.clone();
+    let killer = sward::spawn(move || {
+        sward::sleep(SHORT);
+        victim.get().unwrap().kill();
+    });
+    sward::yield_now(); // the killer sleeps, and will be woken first
+    let theirs = ran.clone();
+    late.set(sward::spawn_later(SHORT, move || theirs.raise())).unwrap();
+    sward::yield_now();
+    std::thread::sleep(SHORT * 2); // both are due in the same turn
+    killer.join().unwrap();
+    late.get().unwrap().wait();
+    assert!(!ran.is_raised());
 }
 
 #[test]
