@@ -233,6 +233,7 @@ impl<T: AsFd> Source<T> {
     /// # Errors
     ///
     /// Those of `call`; what `epoll_ctl(2)` says of a descriptor that cannot be waited on.
+    #[inline(always)]
     pub fn poll_with<R>(
         &self,
         direction: Direction,
@@ -350,7 +351,7 @@ impl<T: AsFd> UnwindSafe for Source<T> {}
 impl<T: AsFd> RefUnwindSafe for Source<T> {}
 
 /// Makes the call; `None`, and the direction is not ready, if it would block.
-#[inline]
+#[inline(always)]
 fn attempt<R>(side: Side<'_>, mut call: impl FnMut() -> io::Result<R>) -> Option<io::Result<R>> {
     loop {
         match call() {

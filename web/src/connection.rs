@@ -54,7 +54,12 @@ impl Drop for KillRequests<'_> {
 fn serve(stream: Stream, shared: &Rc<Shared>) {
     let driver = Driver::new(shared.clone());
     #[cfg(feature = "tls")]
-    let Some(stream) = encrypt(stream, &driver, shared) else { return };
+    let Some(stream) = (match &shared.settings.tls {
+        None => Some(stream),
+        Some(config) => encrypt(stream, config, &driver, shared),
+    }) else {
+        return;
+    };
     let wire = Wire::new(stream);
     match detect(&driver, &wire, shared) {
         None => {}
@@ -97,11 +102,15 @@ fn speak_http1(wire: Rc<Wire>, driver: &Driver, shared: &Rc<Shared>) {
     }
 }
 
-/// Makes the TLS handshake, if the server has certificates; none if that fails.
+/// Makes the TLS handshake; none if that fails.
 #[cfg(feature = "tls")]
 #[inline(never)]
-fn encrypt(stream: Stream, driver: &Driver, shared: &Shared) -> Option<Stream> {
-    let Some(config) = &shared.settings.tls else { return Some(stream) };
+fn encrypt(
+    stream: Stream,
+    config: &std::sync::Arc<sward_net::tls::rustls::ServerConfig>,
+    driver: &Driver,
+    shared: &Shared,
+) -> Option<Stream> {
     let tls = crate::tls::Tls::new(stream, config.clone());
     let done = tls.map(|tls| {
         let result = driver.until(shared.settings.head_timeout, |context| tls.poll_handshake(context));
@@ -194,6 +203,7 @@ impl Http1 {
 }
 
 impl Engine for Http1 {
+    #[inline(always)]
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         self.0.poll_without_shutdown(context)
     }

@@ -257,7 +257,7 @@ impl Exchange {
     }
 
     /// The greenlet ends. In the greenlet, also when it was killed, even before it began.
-    #[inline]
+    #[inline(always)]
     fn end(&self, result: Result<(), JoinError>) {
         if let Err(error) = result
             && error.is_panic()
@@ -382,6 +382,7 @@ pub(crate) struct Answer {
 impl Future for Answer {
     type Output = Result<Response<Reply>, Infallible>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.refused.is_none()

@@ -167,6 +167,7 @@ impl<E: Engine + 'static> Line<E> {
     }
 
     /// Polls hyper. None: it waits.
+    #[inline(always)]
     fn poll(&self) -> Option<End> {
         let mut place = self.engine.borrow_mut();
         let engine = place.get_or_insert_with(|| Box::new((self.make)(&self.wire, &self.shared)));
@@ -205,6 +206,7 @@ impl<E: Engine + 'static> Line<E> {
     }
 
     /// Writes what there is to write, and asks to be reminded of what passes next.
+    #[inline(always)]
     fn settle(&self) -> Option<End> {
         if let Poll::Ready(Err(error)) = self.wire.poll_flush(&mut Context::from_waker(&self.waker)) {
             return Some(End::Broken(error));

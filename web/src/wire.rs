@@ -173,6 +173,7 @@ impl Wire {
     }
 
     /// Writes what waits.
+    #[inline(always)]
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.borrow_mut();
         while self.sent.get() < out.len() {
@@ -191,6 +192,7 @@ impl Wire {
     }
 
     /// Writes to the socket and notes whether it stalls.
+    #[inline(always)]
     fn poll_stream(&self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = self.stream.poll_write(context, parts);
         match &result {
@@ -252,7 +254,7 @@ impl Wire {
     }
 
     /// Gives hyper what was read.
-    #[inline]
+    #[inline(always)]
     fn poll_read(&self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let had = self.take_prefix(&mut buffer);
         let len = buffer.remaining().min(SCRATCH);
@@ -276,12 +278,14 @@ impl Wire {
 pub(crate) struct HyperIo(pub(crate) Rc<Wire>);
 
 impl hyper::rt::Read for HyperIo {
+    #[inline(always)]
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read(context, buffer)
     }
 }
 
 impl hyper::rt::Write for HyperIo {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, part: &[u8]) -> Poll<io::Result<usize>> {
         self.0.poll_write(context, &[IoSlice::new(part)])
     }
