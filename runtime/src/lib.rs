@@ -46,6 +46,7 @@ mod table;
 mod thread_pointer;
 mod threads;
 mod timers;
+mod trim;
 mod wait_any;
 mod wait_queue;
 
@@ -87,6 +88,7 @@ pub mod lowlevel {
     pub use crate::source::Source;
     pub use crate::spawn::{spawn_now, spawn_now_then, spawn_then};
     pub use crate::threads::ThreadPool;
+    pub use crate::trim::trim_stack;
     pub use crate::wait_any::sealed;
     pub use crate::wait_queue::{WaitQueue, Waited};
 }

@@ -230,3 +230,44 @@ fn rows_of_a_hundred_thousand_greenlets_are_told() {
     queue.wake_all();
     sward::join_all(greenlets).into_iter().for_each(|end| end.unwrap());
 }
+
+/// Touches 128 KiB of stack.
+#[inline(never)]
+fn call_deeply() {
+    std::hint::black_box([1u8; 128 << 10]);
+}
+
+/// How many KiB of memory each of many parked greenlets has that have called deeply, and then have done `after`.
+fn kept_after_a_deep_call(after: fn()) -> usize {
+    const COUNT: usize = 256;
+    let before = status("VmRSS");
+    let event = Rc::new(WaitQueue::<()>::new());
+    let greenlets: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let event = event.clone();
+            // A size of their own, so that nobody has used these stacks before.
+            let builder = sward::Builder::new().stack_size(200 << 10);
+            builder.spawn(move || {
+                call_deeply();
+                after();
+                event.wait("a test", (), None);
+            })
+        })
+        .collect();
+    sward::yield_now();
+    let each = status("VmRSS").saturating_sub(before) / COUNT;
+    event.wake_all();
+    greenlets.into_iter().for_each(|greenlet| greenlet.unwrap().join().unwrap());
+    each
+}
+
+#[test]
+fn a_trimmed_stack_keeps_what_is_in_use() {
+    let _one = ONE_AT_A_TIME.lock();
+    let _watchdog = watchdog();
+    // First: the memory of stacks that have ended is not given back at once, and is used again.
+    let trimmed = kept_after_a_deep_call(sward::lowlevel::trim_stack);
+    assert!(trimmed < 40, "{trimmed} KiB for each");
+    let kept = kept_after_a_deep_call(|| ());
+    assert!(kept > 100, "the test cannot tell: {kept} KiB for each");
+}

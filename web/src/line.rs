@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sward_runtime::lowlevel::{fetch_ahead, park};
+use sward_runtime::lowlevel::{fetch_ahead, park, trim_stack};
 
 use crate::driver::{Driver, Signal};
 use crate::polling::Polled;
@@ -131,6 +131,10 @@ impl<E: Engine + 'static> Line<E> {
         };
         self.signal.point_at(Some(seat.place));
         self.signal.ring();
+        // What came before this, and who had this stack before, may have called much more deeply.
+        if self.shared.site.has_many_connections() {
+            trim_stack();
+        }
         let mut waited = false;
         let end = loop {
             if let Some(end) = self.end.take() {

@@ -21,6 +21,9 @@ use crate::settings::Settings;
 /// The parts, on this hub, of servers that are on several.
 static SITES: HubLocal<Sites> = HubLocal::new(RefCell::default);
 
+/// Connections whose memory is not worth a system call.
+const MANY: usize = 256;
+
 /// Parts of servers on one hub, by the server's number.
 type Sites = RefCell<Vec<(u64, Rc<Site>)>>;
 
@@ -103,6 +106,11 @@ impl Site {
             handle.wait_stop();
             site.stop();
         }))
+    }
+
+    /// Whether there are so many connections that the memory of each counts for more than a system call.
+    pub(crate) fn has_many_connections(&self) -> bool {
+        self.connections.borrow().len() > MANY
     }
 
     /// Registers the running greenlet as a connection's.

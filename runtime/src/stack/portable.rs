@@ -35,6 +35,18 @@ pub(super) unsafe fn give_back(ranges: &[Range<usize>]) {
     }
 }
 
+/// Gives the pages in `range` back to the system, as `give_back` does. A stack pointer may be right above them:
+/// this calls nothing else.
+///
+/// # Safety
+///
+/// As for `give_back`.
+#[inline(always)]
+pub(crate) unsafe fn forget(range: Range<usize>) {
+    // SAFETY: the caller's promise. A refusal keeps the memory, which does no harm.
+    unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_FREE) };
+}
+
 /// There is no limit that one could ask for.
 pub(super) fn map_limit() -> Option<usize> {
     None
