@@ -160,6 +160,7 @@ impl Hub {
         self.identities.clear();
         inspect::ends(self);
         let unread = self.remote.close();
+        self.owed.settle();
         #[cfg(target_os = "linux")]
         crate::doorbell::drain(self, false);
         self.reactor.take();

@@ -8,12 +8,13 @@
 //! ```
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::hub::{self, hub};
 use crate::inbox::Inbox;
@@ -389,6 +390,44 @@ impl<T> Drop for Packet<T> {
     }
 }
 
+/// Somebody's result, of whatever type.
+trait Settle: Send + Sync {
+    /// Stores "killed", unless there is a result.
+    fn settle(&self);
+}
+
+impl<T: Send> Settle for Packet<T> {
+    fn settle(&self) {
+        self.finish(Err(JoinError::killed()));
+    }
+}
+
+/// The results of a hub's remote greenlets that have not finished, by id: those that are leaked when its thread ends
+/// never will, and whoever joins them must hear of it.
+#[derive(Default)]
+pub(crate) struct Owed(RefCell<BTreeMap<u64, Weak<dyn Settle>>>);
+
+impl Owed {
+    /// Notes a greenlet's result.
+    fn add(&self, key: &GreenletKey, packet: Weak<dyn Settle>) {
+        let _busy = hub().busy();
+        self.0.borrow_mut().insert(key.id, packet);
+    }
+
+    /// The greenlet has its result.
+    fn remove(&self, key: &GreenletKey) {
+        let _busy = hub().busy();
+        self.0.borrow_mut().remove(&key.id);
+    }
+
+    /// The hub ends: none of them will finish any more.
+    pub(crate) fn settle(&self) {
+        for packet in self.0.take().into_values().filter_map(|packet| packet.upgrade()) {
+            packet.settle();
+        }
+    }
+}
+
 /// A closure on its way to a hub. Dropped without having run, it leaves "killed" as the result.
 struct Order<F, T> {
     /// The closure, until it runs.
@@ -402,6 +441,9 @@ impl<F, T> Drop for Order<F, T> {
         // First: who joins finds everything dropped.
         let _ = discard(self.f.take());
         self.packet.finish(Err(JoinError::killed()));
+        if let (Some(key), Some(hub)) = (self.packet.control.key.get(), hub::existing()) {
+            hub.owed.remove(key);
+        }
     }
 }
 
@@ -425,7 +467,12 @@ where
             }
         });
         match spawned {
-            Ok(greenlet) => _ = packet.control.key.set(greenlet.key()),
+            Ok(greenlet) => {
+                let key = greenlet.key();
+                let theirs: Weak<Packet<T>> = Arc::downgrade(&packet);
+                hub().owed.add(&key, theirs);
+                let _ = packet.control.key.set(key);
+            }
             Err(error) => {
                 let reason: Box<dyn Any + Send> = Box::new(format!("failed to spawn a greenlet: {error}"));
                 packet.finish(Err(JoinError::from_payload(reason)));

@@ -24,7 +24,7 @@ use crate::greenlet::Errand;
 use crate::identity::Spares;
 use crate::inspect::{self, Accounts};
 use crate::reactor::Reactor;
-use crate::remote::{Message, Remote};
+use crate::remote::{Message, Owed, Remote};
 use crate::slot::{Reason, Slot, State, VACANT};
 use crate::stack::overflow::AlternateStack;
 use crate::stack::{Stack, StackPool};
@@ -101,6 +101,8 @@ pub(crate) struct Hub {
     pub(crate) reactor: RefCell<Option<Reactor>>,
     /// What other threads see of this hub.
     pub(crate) remote: Arc<Remote>,
+    /// Results that other threads may wait for.
+    pub(crate) owed: Owed,
     /// Stacks to spawn on.
     pub(crate) stacks: StackPool,
     /// Thread-locals of greenlets that have some of their own.
@@ -174,6 +176,7 @@ impl Hub {
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(None),
             remote: Arc::new(Remote::new(serial)),
+            owed: Owed::default(),
             stacks: StackPool::new(),
             identities: Spares::new(),
             live: Cell::new(0),

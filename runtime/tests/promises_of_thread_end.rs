@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use support::{CountDrop, FOREVER, OnDrop, watchdog};
-use sward::lowlevel::Source;
+use sward::lowlevel::{self, RemoteUnparker, Source};
 
 #[test]
 fn parked_and_ready_greenlets_are_killed_and_their_destructors_run() {
@@ -65,6 +65,38 @@ fn a_greenlet_that_cannot_be_unwound_is_leaked_with_all_that_it_borrows() {
     .join()
     .unwrap();
     assert_eq!(drops.load(SeqCst), 0);
+}
+
+#[test]
+fn who_joins_a_remote_greenlet_that_is_leaked_hears_that_it_is_gone() {
+    let _watchdog = watchdog();
+    for panics in [false, true] {
+        let (send, receive) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            send.send((sward::handle(), RemoteUnparker::current())).unwrap();
+            lowlevel::park(None);
+            if panics {
+                panic!("the thread's own");
+            }
+        });
+        let (handle, end) = receive.recv().unwrap();
+        let (started, starts) = std::sync::mpsc::channel();
+        let leaked = [started.clone(), started].map(|started| {
+            handle.spawn(move || {
+                started.send(()).unwrap();
+                sward::shield(|| sward::sleep(FOREVER));
+            })
+        });
+        starts.iter().take(2).for_each(drop);
+        let [before, after] = leaked;
+        let joiner = sward::spawn(move || before.join());
+        sward::yield_now(); // waits when the thread ends
+        end.unpark();
+        assert!(joiner.join().unwrap().unwrap_err().is_killed());
+        assert_eq!(thread.join().is_err(), panics);
+        assert!(after.is_finished());
+        assert!(after.join().unwrap_err().is_killed());
+    }
 }
 
 #[test]
