@@ -158,10 +158,7 @@ impl Drop for Busy {
 /// The earlier of two times to wait, of which either may be missing.
 #[inline]
 fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    a.into_iter().chain(b).min()
 }
 
 impl Hub {
