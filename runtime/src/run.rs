@@ -10,7 +10,7 @@ use crate::slot::State;
 const LAST_ROUNDS: usize = 1000;
 
 /// Runs `f`; when it returns or unwinds, every greenlet left on this thread (also one spawned
-/// before) is killed and joined. The result is `f`'s.
+/// before) is killed and joined: blocks until then. The result is `f`'s.
 ///
 /// Greenlets spawned while they end (by destructors, by links) get one turn, then they are killed
 /// too.

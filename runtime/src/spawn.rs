@@ -222,8 +222,16 @@ impl Builder {
         self
     }
 
-    /// The spawn site to show in reports.
-    pub(crate) fn at(mut self, site: &'static Location<'static>) -> Builder {
+    /// The spawn site to show in reports, if it is not where `spawn` is called: for what spawns on behalf of a caller
+    /// that has returned.
+    ///
+    /// ```
+    /// let site = std::panic::Location::caller();
+    /// let greenlet = sward::Builder::new().at(site).spawn(|| sward::inspect::snapshot())?;
+    /// assert_eq!(greenlet.join().unwrap().last().unwrap().spawned_at, Some(site));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn at(mut self, site: &'static Location<'static>) -> Builder {
         self.site = Some(site);
         self
     }

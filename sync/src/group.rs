@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
-use sward_runtime::Greenlet;
 use sward_runtime::lowlevel::{Killer, WaitQueue, Waited, can_park};
+use sward_runtime::{Builder, Greenlet};
 
 use crate::limit;
 
@@ -64,7 +64,7 @@ impl Group {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        self.members.spawn(f)
+        self.members.spawn(Location::caller(), f)
     }
 
     /// How many members have not ended.
@@ -170,9 +170,8 @@ struct Member {
 }
 
 impl Members {
-    /// Spawns a member.
-    #[track_caller]
-    pub(crate) fn spawn<F, T>(self: &Rc<Self>, f: F) -> Greenlet<T>
+    /// Spawns a member, on behalf of who called at `site`.
+    pub(crate) fn spawn<F, T>(self: &Rc<Self>, site: &'static Location<'static>, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
@@ -181,7 +180,8 @@ impl Members {
         self.next.set(number + 1);
         self.list.borrow_mut().insert(number, Member { killer: None, killed: false });
         let work = Work { f, _ticket: Ticket { members: self.clone(), number } };
-        let greenlet = sward_runtime::spawn(move || work.run());
+        let spawned = Builder::new().at(site).spawn(move || work.run());
+        let greenlet = spawned.unwrap_or_else(|error| panic!("failed to spawn a greenlet: {error}"));
         // Added while somebody kills: it must not even begin.
         let killed = !self.killers.is_empty();
         if killed {

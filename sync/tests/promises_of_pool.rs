@@ -410,3 +410,22 @@ fn a_killed_map_kills_what_it_began() {
         assert_eq!(pool.free_count(), 2);
     });
 }
+
+#[test]
+fn a_member_is_spawned_where_the_pool_was_called() {
+    limited(|| {
+        let line_of_this_greenlet = || {
+            let me = sward::current().id();
+            let info = sward::inspect::snapshot().into_iter().find(|info| info.id == me).unwrap();
+            info.spawned_at.filter(|site| site.file() == file!()).map(|site| site.line())
+        };
+        let (group, pool) = (Group::new(), Pool::new(2));
+        let first = line!() + 1;
+        let mut lines = vec![group.spawn(line_of_this_greenlet).join().unwrap()];
+        lines.push(pool.spawn(line_of_this_greenlet).join().unwrap());
+        lines.extend(pool.map([()], move |()| line_of_this_greenlet()));
+        lines.extend(pool.imap([()], move |()| line_of_this_greenlet()).map(Result::unwrap));
+        lines.extend(pool.imap_unordered([()], move |()| line_of_this_greenlet()).map(Result::unwrap));
+        assert_eq!(lines, (first..first + 5).map(Some).collect::<Vec<_>>());
+    });
+}

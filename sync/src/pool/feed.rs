@@ -1,5 +1,6 @@
 //! Where the members of an `imap` come from: an input, a function and a slot for each.
 
+use std::panic::Location;
 use std::rc::Rc;
 
 use sward_runtime::Greenlet;
@@ -11,6 +12,8 @@ use crate::semaphore::OwnedPermit;
 pub(super) struct Feed<I: Iterator, F> {
     /// The pool.
     pool: Rc<Shared>,
+    /// Where it was called for.
+    site: &'static Location<'static>,
     /// The inputs.
     source: I,
     /// Whether the source has ended; then it is not asked again.
@@ -31,8 +34,9 @@ pub(super) enum Slot {
 
 impl<I: Iterator, F> Feed<I, F> {
     /// All of the inputs are left.
+    #[track_caller]
     pub(super) fn new(pool: Rc<Shared>, source: I, f: F) -> Feed<I, F> {
-        Feed { pool, source, exhausted: false, pending: None, f: Rc::new(f) }
+        Feed { pool, site: Location::caller(), source, exhausted: false, pending: None, f: Rc::new(f) }
     }
 
     /// Takes the next input and finds a slot for it; `None` if there is no input left, or if some of
@@ -61,7 +65,6 @@ impl<I: Iterator, F> Feed<I, F> {
     }
 
     /// Starts what `slot` was found for; `end` is dropped when it has ended.
-    #[track_caller]
     pub(super) fn start<R, E>(&mut self, slot: Slot, end: E) -> Option<Greenlet<R>>
     where
         I::Item: 'static,
@@ -74,7 +77,7 @@ impl<I: Iterator, F> Feed<I, F> {
             Slot::Callers => None,
         };
         let call = Call { input: self.pending.take()?, f: self.f.clone(), _end: end };
-        Some(self.pool.spawn(permit, move || call.run()))
+        Some(self.pool.spawn(self.site, permit, move || call.run()))
     }
 }
 

@@ -40,7 +40,6 @@ where
 {
     type Item = Result<R, JoinError>;
 
-    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         // At least one input is taken each time, so that all slots stay in use; more only as long as
         // that does not hold up a result that is there.
@@ -105,7 +104,6 @@ where
     R: 'static,
 {
     /// The next result and the number of its input.
-    #[track_caller]
     pub(super) fn next_numbered(&mut self) -> Option<(usize, Result<R, JoinError>)> {
         // As in `Imap`.
         while let Some(slot) = self.feed.slot(self.running.len()) {
@@ -148,7 +146,6 @@ where
 {
     type Item = Result<R, JoinError>;
 
-    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         self.next_numbered().map(|(_, result)| result)
     }

@@ -5,7 +5,7 @@ mod imap;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Pool {
         T: 'static,
     {
         let slot = self.shared.slots.acquire_owned_for("Pool::spawn");
-        self.shared.spawn(Some(slot), f)
+        self.shared.spawn(Location::caller(), Some(slot), f)
     }
 
     /// How many more could run now.
@@ -230,7 +230,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// Never; `next` passes on a panic of the source, and can be called again.
+    /// Never; `next`, which blocks the greenlet, passes on a panic of the source, and can be called again.
     ///
     /// ```
     /// let pool = sward::sync::Pool::new(2);
@@ -240,6 +240,7 @@ impl Pool {
     /// assert_eq!(halves.next().unwrap().unwrap(), 4);
     /// assert!(halves.next().is_none());
     /// ```
+    #[track_caller]
     pub fn imap<I, F, R>(&self, inputs: I, f: F) -> Imap<I::IntoIter, F, R>
     where
         I: IntoIterator,
@@ -262,6 +263,7 @@ impl Pool {
     /// squares.sort();
     /// assert_eq!(squares, [1, 4, 9]);
     /// ```
+    #[track_caller]
     pub fn imap_unordered<I, F, R>(&self, inputs: I, f: F) -> ImapUnordered<I::IntoIter, F, R>
     where
         I: IntoIterator,
@@ -288,14 +290,13 @@ impl RefUnwindSafe for Pool {}
 
 impl Shared {
     /// Spawns a member into a slot: its own, or (`None`) that of the caller, who waits meanwhile.
-    #[track_caller]
-    fn spawn<F, T>(self: &Rc<Self>, slot: Option<OwnedPermit>, f: F) -> Greenlet<T>
+    fn spawn<F, T>(self: &Rc<Self>, site: &'static Location<'static>, slot: Option<OwnedPermit>, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
         let work = Work { f, _slot: slot, slots: self.slots.clone() };
-        self.members.spawn(move || work.run())
+        self.members.spawn(site, move || work.run())
     }
 
     /// Whether the running greenlet is a member.
