@@ -3,6 +3,7 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::hub::{self, hub};
+use crate::interrupt::shield;
 use crate::scheduler::Hub;
 use crate::slot::State;
 
@@ -53,6 +54,8 @@ impl Hub {
             // Woken whenever a greenlet ends or is spawned.
             self.closing.set(true);
             self.closers.wait_uninterruptible("run", ());
+            // The turn of those that were spawned meanwhile.
+            shield(|| self.yield_now());
             self.kill_all();
         }
         self.closing.set(false);

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use support::{CountDrop, FOREVER, OnDrop, SHORT, message, watchdog};
+use support::{CountDrop, FOREVER, Log, OnDrop, SHORT, message, watchdog};
 
 #[test]
 fn every_greenlet_has_ended_when_it_returns() {
@@ -69,6 +69,32 @@ fn what_destructors_and_links_spawn_ends_too() {
         sward::yield_now();
     });
     assert_eq!(drops.load(SeqCst), 1);
+}
+
+#[test]
+fn links_of_what_is_left_have_their_turn() {
+    let _watchdog = watchdog();
+    let log = Log::new();
+    let theirs = log.clone();
+    let result = sward::timeout(SHORT, || {
+        sward::run(|| {
+            for started in [true, false] {
+                let greenlet = sward::spawn(|| sward::sleep(FOREVER));
+                for n in 0..2 {
+                    let log = theirs.clone();
+                    greenlet.link(move |result| log.add(format_args!("{started}:{n}:{}", result.is_err())));
+                }
+                if started {
+                    sward::yield_now();
+                }
+            }
+            std::thread::sleep(SHORT * 2);
+        });
+    });
+    assert!(result.is_ok(), "an interrupt that comes meanwhile waits for the next blocking call");
+    let mut lines = log.take().split(' ').map(String::from).collect::<Vec<_>>();
+    lines.sort();
+    assert_eq!(lines, ["false:0:true", "false:1:true", "true:0:true", "true:1:true"]);
 }
 
 #[test]
