@@ -13,8 +13,7 @@ fn main() -> std::io::Result<()> {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap()
     };
     let empty = rss();
-    let connections: Vec<_> =
-        (0..n).map(|_| sward::net::TcpStream::connect(&*addr)).collect::<std::io::Result<_>>()?;
+    let connections: Vec<_> = (0..n).map(|_| sward::net::TcpStream::connect(&*addr)).collect::<std::io::Result<_>>()?;
     // Each has been served once: that is what an idle connection is.
     let once = |mut stream: &sward::net::TcpStream, path: &str| {
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())?;

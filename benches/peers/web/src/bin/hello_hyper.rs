@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 
 use http_body_util::Full;
+use hyper::Response;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
-use hyper::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 fn main() -> std::io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::measure::{Sample, median};
+use crate::measure::{Sample, median, quartiles};
 use crate::plot::{Line, plot};
 use crate::servers::Server;
 use crate::{CONNECTIONS, PAIRS, Results};
@@ -44,7 +44,7 @@ pub fn about(quick: bool, rounds: usize, seconds: u32, pairs: usize) -> String {
     let kind = command("uname", "-m");
     format!(
         "`benches/peers/web/run{flag}` on {date}, Linux {linux}, {cores} shared {kind} cores, load average {load} at the \
-         start:\nmedians of {rounds} rounds ({pairs} for the ratios) of {seconds} s, in which the servers take turns."
+         start:\nmedians of {rounds} rounds of {seconds} s ({pairs} of 1 s for the ratios), in which the servers take turns."
     )
 }
 
@@ -63,8 +63,8 @@ pub fn section(about: &str, servers: &[Server], results: &Results) -> String {
 fn comparison(text: &mut String, servers: &[Server], results: &Results) {
     _ = writeln!(
         text,
-        "{PAIRS} connections, processor time of the server for each request, one at a time and sixteen at a time. A \
-         ratio is the median\nof the ratios in the same round.\n\n\
+        "{PAIRS} connections, processor time of the server for each request, one at a time and sixteen at a time. Of \
+         the ratios in the same round\nthe median, and where the middle half of them lies.\n\n\
          | server | µs | ratio | pipelined, µs | ratio | KiB for an idle connection |\n|---|---|---|---|---|---|"
     );
     for (index, server) in servers.iter().enumerate() {
@@ -74,10 +74,11 @@ fn comparison(text: &mut String, servers: &[Server], results: &Results) {
             let cpu = median(mine.iter().map(|sample| sample.cpu))?;
             let ratio = rival.and_then(|rival| {
                 let theirs = samples.get(&rival)?;
-                median(mine.iter().zip(theirs).map(|(mine, theirs)| mine.cpu / theirs.cpu))
+                quartiles(mine.iter().zip(theirs).map(|(mine, theirs)| mine.cpu / theirs.cpu))
             });
-            let ratio =
-                ratio.zip(server.rival).map_or(String::new(), |(ratio, rival)| format!("{ratio:.2} of {rival}"));
+            let ratio = ratio.zip(server.rival).map_or(String::new(), |([low, middle, high], rival)| {
+                format!("{middle:.3} ({low:.2} to {high:.2}) of {rival}")
+            });
             Some(format!("{cpu:.1} | {ratio}"))
         };
         let empty = || " | ".to_owned();

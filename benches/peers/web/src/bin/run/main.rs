@@ -14,8 +14,10 @@ use servers::Server;
 const CONNECTIONS: [usize; 4] = [10, 100, 1000, 10_000];
 /// How many are in the comparison of pairs.
 const PAIRS: usize = 64;
-/// How often pairs are compared: their ratios are near one, and differ from round to round.
-const PAIR_ROUNDS: usize = 9;
+/// How often pairs are compared, for a second each: their ratios are near one, and differ from round to round.
+const PAIR_ROUNDS: usize = 25;
+/// How often the others are measured beside them, and all of them with sixteen requests at a time.
+const OTHER_ROUNDS: usize = 5;
 
 /// What was measured: the samples of each server at each load, one from each round.
 #[derive(Default)]
@@ -63,7 +65,12 @@ fn main() -> std::io::Result<()> {
         eprintln!("pairs, round {} of {PAIR_ROUNDS}", round + 1);
         for pipelined in [false, true] {
             each(&servers, round, |index, server| {
-                let load = Load { connections: PAIRS, seconds, pipelined };
+                let is_compared =
+                    server.rival.is_some() || servers.iter().any(|other| other.rival == Some(server.name));
+                if round >= OTHER_ROUNDS && (pipelined || !is_compared) {
+                    return Ok(());
+                }
+                let load = Load { connections: PAIRS, seconds: 1, pipelined };
                 let kind = if pipelined { &mut results.pipelined } else { &mut results.single };
                 if let Some(sample) = measure::run(server, &load)? {
                     kind.entry(index).or_default().push(sample);

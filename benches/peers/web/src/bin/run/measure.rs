@@ -38,9 +38,16 @@ pub struct Sample {
 
 /// The middle one; none of none.
 pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    quartiles(values).map(|[_, median, _]| median)
+}
+
+/// A quarter of the values is below the first, half of them below the second, three quarters below the third.
+pub fn quartiles(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    Some((*values.get(values.len().checked_sub(1)? / 2)? + values[values.len() / 2]) / 2.0)
+    let last = values.len().checked_sub(1)?;
+    // Between two of them where it falls between them.
+    Some([1, 2, 3].map(|quarter| (values[last * quarter / 4] + values[(last * quarter).div_ceil(4)]) / 2.0))
 }
 
 /// A running server, stopped when dropped.

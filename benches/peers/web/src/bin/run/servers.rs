@@ -21,7 +21,13 @@ impl Server {
     /// The command that serves on `addr`, on the first core.
     pub fn command(&self, addr: &str) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).args(&self.command).arg(addr).args(self.arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-c", "0"])
+            .args(&self.command)
+            .arg(addr)
+            .args(self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 }
