@@ -75,19 +75,18 @@ fn what_destructors_and_links_spawn_ends_too() {
 fn links_of_what_is_left_have_their_turn() {
     let _watchdog = watchdog();
     let log = Log::new();
-    let theirs = log.clone();
+    let sleeper = |started: bool| {
+        let greenlet = sward::spawn(|| sward::sleep(FOREVER));
+        for n in 0..2 {
+            let log = log.clone();
+            greenlet.link(move |result| log.add(format_args!("{started}:{n}:{}", result.is_err())));
+        }
+    };
+    sleeper(true);
+    sward::yield_now();
     let result = sward::timeout(SHORT, || {
         sward::run(|| {
-            for started in [true, false] {
-                let greenlet = sward::spawn(|| sward::sleep(FOREVER));
-                for n in 0..2 {
-                    let log = theirs.clone();
-                    greenlet.link(move |result| log.add(format_args!("{started}:{n}:{}", result.is_err())));
-                }
-                if started {
-                    sward::yield_now();
-                }
-            }
+            sleeper(false);
             std::thread::sleep(SHORT * 2);
         });
     });
