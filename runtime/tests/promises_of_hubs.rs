@@ -343,13 +343,14 @@ fn a_profile_finds_who_computes_and_not_who_waits() {
     });
     let busy_hub = told.recv().unwrap();
     // A loaded machine may let it have its turn late.
-    let found = std::iter::repeat_with(|| profile(patient() * 3, SHORT).unwrap());
+    let length = patient() * 3;
+    let found = std::iter::repeat_with(|| profile(length, SHORT).unwrap());
     let found = found.map(|samples| {
         let computing = samples.iter().filter(|sample| sample.hub == busy_hub && sample.name.is_some());
         (computing.map(|sample| sample.count).sum::<u64>(), samples)
     });
     let (count, samples) = found.into_iter().find(|(count, _)| *count >= 5).unwrap();
-    assert!(count < 1000, "{count} in so short a time");
+    assert!(u128::from(count) <= 2 * (length.as_millis() / SHORT.as_millis()), "{count} in so short a time");
     assert!(samples.iter().all(|sample| sample.hub != idle.hub || sample.greenlet.is_none()), "{samples:#?}");
     let ours: Vec<_> = samples.into_iter().filter(|sample| sample.name.as_deref() == Some("computes")).collect();
     assert!(ours.iter().all(|sample| sample.spawned_at.unwrap().file().ends_with("promises_of_hubs.rs")), "{ours:?}");
