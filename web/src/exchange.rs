@@ -34,6 +34,7 @@ use sward_runtime::{Greenlet, GreenletId, JoinError};
 
 use crate::access_log;
 use crate::body::{Body, Fate};
+use crate::framing;
 use crate::host;
 use crate::reply::{BoxError, Reply};
 use crate::shared::{Place, Shared};
@@ -54,7 +55,7 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
         let (head, incoming) = request.into_parts();
-        let refused = if !host::is_there(&head, &shared.site.known_host) {
+        let refused = if !host::is_there(&head, &shared.site.known_host) || !framing::is_clear(&head, &incoming) {
             Some(StatusCode::BAD_REQUEST)
         } else if incoming.size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)

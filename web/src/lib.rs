@@ -50,6 +50,7 @@ mod body;
 mod connection;
 mod driver;
 mod exchange;
+mod framing;
 mod host;
 pub mod inspect;
 mod line;
