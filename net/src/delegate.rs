@@ -38,7 +38,7 @@ macro_rules! descriptor {
             }
         }
 
-        /// Switches the descriptor to non-blocking mode.
+        /// Switches the descriptor to non-blocking mode. Timeouts that were set stay in force.
         ///
         /// # Panics
         ///
@@ -46,15 +46,18 @@ macro_rules! descriptor {
         impl From<$std> for $type {
             fn from(io: $std) -> $type {
                 crate::delegate::set_blocking(&io, false);
-                $type::wrap(io)
+                let ours = $type::wrap(io);
+                ours.socket.take_over_timeouts();
+                ours
             }
         }
 
         /// Switches the descriptor back to blocking mode, which clones of it share, unless
-        /// `set_nonblocking(true)` is in force.
+        /// `set_nonblocking(true)` is in force. Timeouts stay in force.
         impl From<$type> for $std {
             fn from(ours: $type) -> $std {
                 let nonblocking = ours.socket.nonblocking();
+                ours.socket.hand_over_timeouts();
                 let io = ours.socket.into_inner();
                 crate::delegate::set_blocking(&io, !nonblocking);
                 io

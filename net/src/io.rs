@@ -13,6 +13,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::{self, Timeout};
 use sward_runtime::lowlevel::{Direction, Source};
 
 pub use crate::stdin::{Lines, Stdin, StdinLock, stdin};
@@ -178,6 +179,19 @@ impl<T: AsFd> Socket<T> {
     pub(crate) fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         self.options().write_timeout.set(checked(limit)?);
         Ok(())
+    }
+
+    /// Takes over the timeouts that std keeps in the kernel. A pipe has none.
+    pub(crate) fn take_over_timeouts(&self) {
+        let limit = |which| sockopt::socket_timeout(self.get_ref(), which).ok().flatten();
+        self.options().read_timeout.set(limit(Timeout::Recv));
+        self.options().write_timeout.set(limit(Timeout::Send));
+    }
+
+    /// Hands the timeouts over to the kernel, which refuses those of a pipe: it has none.
+    pub(crate) fn hand_over_timeouts(&self) {
+        let _ = sockopt::set_socket_timeout(self.get_ref(), Timeout::Recv, self.read_timeout());
+        let _ = sockopt::set_socket_timeout(self.get_ref(), Timeout::Send, self.write_timeout());
     }
 
     /// Deregisters the descriptor and gives the object back, still in non-blocking mode.

@@ -31,6 +31,7 @@ pub(crate) const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::C
 /// - Calls block the greenlet, not the thread; a `kill` or `timeout` ends them.
 /// - The stream stays on its thread (`!Send`). Convert it into std's type to move it elsewhere.
 /// - A timeout is reported as `ErrorKind::TimedOut` (std: `WouldBlock` on Unix).
+/// - `write` returns when the kernel has taken a part, as it does for std with a write timeout; `write_all` writes all.
 /// - `FromRawFd` is missing, since it is unsafe: use `From<OwnedFd>`.
 ///
 /// ```

@@ -215,3 +215,22 @@ fn shutdown_of_a_datagram_socket_wakes_who_waits() {
         Ok(())
     });
 }
+
+#[test]
+fn timeouts_survive_a_conversion() {
+    watched(|| {
+        let (theirs, _peer) = std::os::unix::net::UnixStream::pair()?;
+        theirs.set_read_timeout(Some(ms(20)))?;
+        theirs.set_write_timeout(Some(ms(40)))?;
+        let ours = UnixStream::from(theirs);
+        assert_eq!((ours.read_timeout()?, ours.write_timeout()?), (Some(ms(20)), Some(ms(40))));
+        assert_eq!((&ours).read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+        ours.set_read_timeout(None)?;
+        ours.try_clone()?.set_write_timeout(Some(ms(80)))?;
+        let theirs = std::os::unix::net::UnixStream::from(ours);
+        assert_eq!((theirs.read_timeout()?, theirs.write_timeout()?), (None, Some(ms(80))));
+        let fresh = std::os::unix::net::UnixStream::from(UnixStream::pair()?.0);
+        assert_eq!((fresh.read_timeout()?, fresh.write_timeout()?), (None, None));
+        Ok(())
+    });
+}
