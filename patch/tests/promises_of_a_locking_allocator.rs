@@ -60,6 +60,13 @@ fn work() {
         sward::yield_now();
         event.set();
     }));
+    let either = std::rc::Rc::new([const { sward::sync::Event::new() }; 2]);
+    let theirs = either.clone();
+    all.push(sward::spawn(move || assert_eq!(sward::wait_any(&[&theirs[0], &theirs[1]]), 1)));
+    all.push(sward::spawn(move || {
+        sward::sleep(ms(1));
+        either[1].set();
+    }));
     sward::join_all(all).into_iter().for_each(|result| result.unwrap());
 }
 

@@ -117,7 +117,10 @@ fn wait(objects: &[&dyn Waitable], deadline: Option<Instant>) -> Option<usize> {
     }
     let hub = hub();
     let key = hub.next_wait();
+    // The allocator may take a patched lock: a wait for it would use up the key.
+    let busy = hub.busy();
     let places: Vec<_> = objects.iter().map(|object| Place::new(object.watchers(), key, ())).collect();
+    drop(busy);
     hub.park(Mode::Keyed, "wait_any", deadline.map(|instant| hub.clock.at(instant)));
     // At most one: the first that woke this wait.
     places.iter().position(Place::woken)

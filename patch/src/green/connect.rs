@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use libc::{
-    EAGAIN, EALREADY, EBADF, ECANCELED, EINPROGRESS, F_GETFL, F_SETFL, O_NONBLOCK, c_int, sockaddr, socklen_t, ssize_t,
+    EAGAIN, EALREADY, EBADF, ECANCELED, EINPROGRESS, EISCONN, F_GETFL, F_SETFL, O_NONBLOCK, c_int, sockaddr, socklen_t,
+    ssize_t,
 };
 use sward_runtime::lowlevel::hooks::Ended;
 
@@ -27,26 +28,23 @@ pub(crate) unsafe fn connect(inside: &Inside, fd: c_int, to: *const sockaddr, le
     if result != 0 && errno() == EAGAIN {
         result = back_off(inside, fd, call);
     }
-    if result == 0 || !matches!(errno(), EINPROGRESS | EALREADY) {
-        return result;
-    }
-    loop {
+    let begun = errno();
+    while result != 0 && matches!(errno(), EINPROGRESS | EALREADY) {
         if !block(inside, fd, Direction::Write, &mut limit) {
             // A blocking `connect` that times out says that it goes on.
             if errno() == EAGAIN {
-                set_errno(EINPROGRESS);
+                set_errno(begun);
             }
             return -1;
         }
-        if looks_ready(fd, Direction::Write) {
-            break;
+        // Asked again, the kernel says how it went. Having said that it went badly, it lets the caller try anew, as after
+        // a blocking call; `SO_ERROR` would not.
+        result = if looks_ready(fd, Direction::Write) { nonblocking(fd, call) } else { fail(EINPROGRESS) };
+        if result != 0 && errno() == EISCONN {
+            return 0; // said by those that do not tell by themselves when it has gone well
         }
     }
-    let mut error: c_int = 0;
-    if !socket_option(fd, libc::SO_ERROR, &mut error) {
-        return -1;
-    }
-    if error != 0 { fail(error) } else { 0 }
+    result
 }
 
 /// As `accept(2)`.
@@ -74,12 +72,19 @@ fn accept_with(inside: &Inside, fd: c_int, call: impl Fn() -> c_int) -> c_int {
     }
     let mut limit = Limit::default();
     let accepted = retry(inside, fd, Direction::Read, false, &mut limit, || {
-        if !looks_ready(fd, Direction::Read) {
+        // What does not listen has nobody to wait for: the call says at once what is wrong with it.
+        if !looks_ready(fd, Direction::Read) && listens(fd) {
             return fail::<ssize_t>(EAGAIN);
         }
         nonblocking(fd, &call) as ssize_t
     });
     accepted as c_int
+}
+
+/// Whether `fd` is a socket that connections come to.
+fn listens(fd: c_int) -> bool {
+    let mut listens: c_int = 0;
+    socket_option(fd, libc::SO_ACCEPTCONN, &mut listens) && listens != 0
 }
 
 /// A Unix socket whose peer's backlog is full: nothing tells when there is room, so it is tried

@@ -75,6 +75,9 @@ unsafe fn select_with(
     if count < 0 {
         return fail(EINVAL);
     }
+    // What `fd_set` has room for is there; beyond that the kernel looks no further than there may be descriptors, and
+    // what callers say may be more than their sets have: `getdtablesize()`, `INT_MAX`.
+    let count = if count as usize > libc::FD_SETSIZE { count.min(room().unwrap_or(count)) } else { count };
     // A set has as many words as `count` needs, which may be more than `fd_set` has.
     let words = (count as usize).div_ceil(WORD);
     // SAFETY: the caller's sets are null or have that many words.
@@ -99,6 +102,16 @@ unsafe fn select_with(
         // SAFETY: the caller's sets and mask.
         unsafe { real::pselect(count, reads, writes, exceptions, &raw const limit, mask) }
     })
+}
+
+/// How many descriptors the process has room for at the moment; `None` where that is not told. In a call that is given
+/// no more than this, the kernel touches no more either.
+#[cold]
+fn room() -> Option<c_int> {
+    let status = std::fs::read("/proc/thread-self/status").ok()?;
+    // The thread's name comes before it, with any bytes in it but line breaks.
+    let size = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"FDSize:"))?;
+    std::str::from_utf8(size).ok()?.trim().parse().ok()
 }
 
 /// What the caller asked for in one set.

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, EINTR, TIMER_ABSTIME, c_int, c_uint, clockid_t, timespec, useconds_t};
+use libc::{
+    CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI, EINTR, TIMER_ABSTIME, c_int, c_uint, clockid_t,
+    timespec, useconds_t,
+};
 use sward_runtime::lowlevel::hooks::Ended;
 
 use super::wait::duration;
 use crate::gate::Inside;
 use crate::table::real;
 
-/// The longest sleep by the wall clock, which may be set meanwhile, before it is read again.
+/// The longest sleep by another clock than the monotonic one, which may be set meanwhile, before it is read again.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// As `nanosleep(2)`.
@@ -33,8 +36,9 @@ pub(crate) unsafe fn clock_nanosleep(
 ) -> c_int {
     // SAFETY: null, which is an error, or the caller's.
     let wanted = unsafe { time.as_ref() }.and_then(|time| duration(*time));
-    let Some(wanted) = wanted.filter(|_| matches!(clock, CLOCK_MONOTONIC | CLOCK_REALTIME)) else {
-        // An error, or a clock that counts processor time.
+    let is_ours = matches!(clock, CLOCK_MONOTONIC | CLOCK_REALTIME | CLOCK_BOOTTIME | CLOCK_TAI);
+    let Some(wanted) = wanted.filter(|_| is_ours) else {
+        // An error, or a clock that counts processor time or wakes the machine.
         // SAFETY: the caller's arguments.
         return unsafe { real::clock_nanosleep(clock, flags, time, left) };
     };
@@ -47,7 +51,7 @@ pub(crate) unsafe fn clock_nanosleep(
         if left.is_zero() {
             return 0;
         }
-        let step = if clock == CLOCK_REALTIME { left.min(LONGEST) } else { left };
+        let step = if clock == CLOCK_MONOTONIC { left } else { left.min(LONGEST) };
         if inside.sleep(Instant::now().checked_add(step)) == Ended::Interrupted {
             return 0;
         }
