@@ -83,7 +83,8 @@ where
 /// with its result there when this returns.
 ///
 /// Not a blocking call: an interrupt of the caller waits for the next one. In a destructor that runs while the
-/// greenlet unwinds it is `spawn`.
+/// greenlet unwinds it is `spawn`, and so it is in the waker of a future that waits for a [`Source`](crate::source::Source),
+/// which the hub itself calls.
 ///
 /// # Errors
 ///
@@ -401,7 +402,8 @@ impl Hub {
     fn admit(&'static self, slot: &'static Slot, plan: Plan<'_>) {
         self.live.set(self.live.get() + 1);
         self.wake_closers();
-        if plan.at_once {
+        // In the hub's own loop, from which wakers of futures are called, there is nobody to go on after it.
+        if plan.at_once && self.current().state.get() == State::Running {
             return self.run_within_caller(slot);
         }
         self.push_ready(slot);

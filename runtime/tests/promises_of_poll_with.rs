@@ -1,5 +1,7 @@
 //! What `Source::poll_with` says about futures that wait on a descriptor.
 
+mod support;
+
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use sward::lowlevel::{Direction, Source};
+use support::watchdog;
+use sward::lowlevel::{Direction, Source, spawn_now};
 
 /// The two ends of a connection, the first one as a source.
 fn pair() -> io::Result<(Rc<Source<UnixStream>>, UnixStream)> {
@@ -72,6 +75,33 @@ fn a_waker_may_use_the_reactor() -> io::Result<()> {
         sward::sleep(std::time::Duration::from_millis(1));
     }
     assert!(VICTIM.take().is_none(), "dropped by the waker");
+    Ok(())
+}
+
+/// A waker that runs a greenlet.
+struct Spawning(std::sync::Mutex<usize>);
+
+impl Wake for Spawning {
+    fn wake(self: Arc<Self>) {
+        drop(spawn_now(move || *self.0.lock().unwrap() += 1).unwrap());
+    }
+}
+
+/// In the hub there is nobody who could go on after it.
+#[test]
+fn a_greenlet_that_a_waker_would_run_at_once_runs_in_its_turn() -> io::Result<()> {
+    let _watchdog = watchdog();
+    let (source, mut other) = pair()?;
+    let spawning = Arc::new(Spawning(Default::default()));
+    let waker = Waker::from(spawning.clone());
+    assert!(poll_read(&source, &mut Context::from_waker(&waker)).is_pending());
+    let greenlet = sward::spawn(move || {
+        other.write_all(b"x").unwrap();
+        sward::sleep(std::time::Duration::from_millis(5));
+    });
+    greenlet.join().unwrap(); // the root waits in the hub when the event comes
+    sward::yield_now();
+    assert_eq!(*spawning.0.lock().unwrap(), 1);
     Ok(())
 }
 
