@@ -22,7 +22,8 @@ pub(crate) fn write(exchange: &Exchange, status: StatusCode, sent: u64) {
 
 /// One line; `date` as in HTTP, which has the same parts in another order.
 fn line(exchange: &Exchange, status: StatusCode, sent: u64, date: &str) -> String {
-    let target = exchange.target();
+    // As other servers do: what ends the field must not be in it.
+    let target = exchange.target().replace('\\', "\\\\").replace('"', "\\\"");
     format!(
         r#"{} - - [{}] "{} {target} {:?}" {} {sent}"#,
         exchange.peer(),

@@ -1,9 +1,8 @@
 //! What answers requests: a closure that blocks, or a tower service.
 
 use std::fmt::Display;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::future::poll_fn;
+use std::pin::pin;
 
 use bytes::Buf;
 use http::{Request, Response};
@@ -12,6 +11,7 @@ use tower_service::Service;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::reply::{BoxError, Reply};
+use crate::wait::wait;
 
 /// An application, whatever it is made of. Runs in the request's greenlet and may block.
 pub(crate) trait App {
@@ -112,15 +112,5 @@ where
             Ok(Response::from_parts(head, Reply::begin_body(body)?))
         };
         exchange.answer(respond().map_err(|error: BoxError| error.to_string()));
-    }
-}
-
-/// Runs a future to its end. Most are ready at once, and need no waker; the others are polled again, with one. Blocks
-/// the greenlet.
-#[inline]
-fn wait<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => sward_runtime::block_on(future),
     }
 }

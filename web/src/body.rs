@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use crate::patience::Patience;
 use crate::settings::Settings;
 use crate::stream::Peer;
+use crate::wait::wait_for;
 
 /// Nothing went wrong.
 const FINE: u8 = 0;
@@ -167,7 +168,7 @@ impl Receiving {
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let limit = self.timeout;
-            let mut next = || sward_runtime::block_on(std::future::poll_fn(|context| self.poll(context)));
+            let mut next = || wait_for(|context| self.poll(context).map(Option::transpose));
             let frame = match limit {
                 Some(limit) => match sward_runtime::timeout(limit, next) {
                     Ok(frame) => frame,
@@ -175,10 +176,10 @@ impl Receiving {
                 },
                 None => next(),
             };
-            match frame {
+            match frame? {
                 None => return Ok(None),
                 // Trailers are not for readers of bytes.
-                Some(frame) => match frame?.into_data() {
+                Some(frame) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => return Ok(Some(data)),
                     _ => {}
                 },

@@ -130,7 +130,7 @@ fn encrypt(
 fn leave_http(line: Rc<Line<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
     let engine = Rc::into_inner(line).expect("nobody polls it any more").into_engine();
     let rest = engine.map_or_else(Bytes::new, |engine| engine.into_rest());
-    _ = driver.until(shared.settings.write_timeout, |context| wire.poll_flush(context));
+    _ = driver.finish(shared.settings.write_timeout, |context| wire.poll_flush(context));
     upgrade(Upgraded::new(wire, rest));
 }
 
@@ -151,7 +151,7 @@ fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
         End::Done(_) | End::CutOff => {}
     }
     let lingers = shared.unread.get() || matches!(&end, End::Done(Err(error)) if error.is_parse());
-    let flushed = driver.until(shared.settings.write_timeout, |context| wire.poll_shutdown(context));
+    let flushed = driver.finish(shared.settings.write_timeout, |context| wire.poll_shutdown(context));
     if lingers && matches!(flushed, Some(Ok(()))) {
         _ = driver.until(Some(LINGER), |context| wire.poll_discard(context));
     }
@@ -160,7 +160,8 @@ fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
 /// Tells a client that it took too long for its request, if it has begun one.
 #[inline(never)]
 fn time_out(driver: &Driver, wire: &Wire) {
-    if wire.received() > 0 {
+    // Behind half an answer it would be taken for the rest of that.
+    if wire.received() > 0 && !wire.has_output() {
         // What does not go into the socket's empty buffer at once is not worth waiting for.
         _ = driver.until(Some(Duration::ZERO), |context| {
             ready!(wire.stream().poll_write(context, &[IoSlice::new(TIMED_OUT)]))?;

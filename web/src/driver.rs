@@ -90,21 +90,36 @@ impl Driver {
     }
 
     /// Polls until there is a result; none if the deadline passes or the server stops. Blocks the greenlet.
-    pub(crate) fn until<R>(
+    pub(crate) fn until<R>(&self, limit: Option<Duration>, poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> Option<R> {
+        let before = self.shared.is_stopping();
+        self.poll_until(limit, || self.shared.is_stopping() != before, poll)
+    }
+
+    /// As `until`, for what is to be brought to its end also when the server stops.
+    pub(crate) fn finish<R>(
         &self,
         limit: Option<Duration>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+    ) -> Option<R> {
+        self.poll_until(limit, || false, poll)
+    }
+
+    /// The body of both.
+    #[inline]
+    fn poll_until<R>(
+        &self,
+        limit: Option<Duration>,
+        ends: impl Fn() -> bool,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
     ) -> Option<R> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let ends = self.shared.is_stopping();
         loop {
             self.signal.clear();
             if let Poll::Ready(result) = poll(&mut Context::from_waker(&self.waker)) {
                 return Some(result);
             }
             while !self.signal.is_woken() {
-                let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-                if late || self.shared.is_stopping() != ends {
+                if ends() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return None;
                 }
                 park(deadline);

@@ -260,7 +260,8 @@ impl Exchange {
     /// The greenlet ends. In the greenlet, also when it was killed, even before it began.
     #[inline(always)]
     fn end(&self, result: Result<(), JoinError>) {
-        if let Err(error) = result
+        // Borrowed: the panic's payload is dropped last, since its destructor is the user's, and may panic or block.
+        if let Err(error) = &result
             && error.is_panic()
         {
             self.answer(Err(error.to_string()));

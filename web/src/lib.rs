@@ -67,6 +67,7 @@ mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod upgrade;
+mod wait;
 mod wire;
 
 pub use app::IntoAnswer;

@@ -182,7 +182,9 @@ impl<E: Engine + 'static> Line<E> {
         self.wire.begin_turn();
         let (received, begun, phase) = (self.wire.received(), self.shared.begun(), self.shared.phase.get());
         if let Poll::Ready(result) = engine.poll(&mut Context::from_waker(&self.waker)) {
-            return Some(End::Done(result));
+            // HTTP/1's side calls itself done when it has put all that it has to say into a buffer of its own.
+            let owes = result.is_ok() && engine.has_heads() && self.wire.hyper_owes();
+            return (!owes).then_some(End::Done(result));
         }
         if let (Phase::Idle(_), Phase::Idle(_)) = (phase, self.shared.phase.get())
             && engine.has_heads()

@@ -15,9 +15,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use sward_runtime::Greenlet;
-use sward_runtime::lowlevel::WaitQueue;
+use sward_runtime::lowlevel::{WaitQueue, can_park};
 
 use crate::reply::BoxError;
+use crate::wait::no_waiting;
 
 /// Bytes that wait for the connection at most.
 const CAPACITY: usize = 64 * 1024;
@@ -129,7 +130,8 @@ impl Drop for Pipe {
 pub struct Writer(Rc<Shared>);
 
 impl Write for Writer {
-    /// Blocks the greenlet while 64 KiB wait for the client.
+    /// Blocks the greenlet while 64 KiB wait for the client; in a destructor that runs in an unwinding it fails then, with
+    /// `ErrorKind::WouldBlock`.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         loop {
             if self.0.abandoned.get() {
@@ -145,6 +147,10 @@ impl Write for Writer {
                 return Ok(n);
             }
             drop(waiting);
+            if !can_park() {
+                // What a destructor writes in an unwinding (a `BufWriter`'s, an encoder's): the body has failed anyway.
+                return Err(no_waiting());
+            }
             self.0.room.wait("Writer::write (the client does not read)", (), None);
         }
     }

@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::{Rc, Weak};
 
 use bytes::{Buf, Bytes};
-use sward_runtime::{block_on, greenlet_local};
+use sward_runtime::greenlet_local;
 
 use crate::shared::Shared;
 use crate::stream::Stream;
+use crate::wait::wait_for;
 use crate::wire::Wire;
 
 greenlet_local! {
@@ -57,7 +57,8 @@ pub(crate) fn allow(shared: &Rc<Shared>) {
 pub fn upgrade<F: FnOnce(Upgraded) + 'static>(f: F) -> io::Result<()> {
     match CONNECTION.with(|connection| connection.borrow().upgrade()) {
         Some(shared) => {
-            *shared.upgrade.borrow_mut() = Some(Box::new(f));
+            // Bound to a name: what a handler put there before is dropped after the borrow has ended.
+            let _former = shared.upgrade.replace(Some(Box::new(f)));
             Ok(())
         }
         None => Err(io::Error::new(io::ErrorKind::Unsupported, "this request does not ask for an upgrade")),
@@ -78,7 +79,10 @@ impl Upgraded {
     /// The stream of `wire`, of which hyper has read `rest` already.
     pub(crate) fn new(wire: Rc<Wire>, rest: Bytes) -> Upgraded {
         let wire = Rc::into_inner(wire).expect("hyper is done with the connection");
-        Upgraded { stream: wire.into_stream(), rest }
+        let (stream, more) = wire.into_parts();
+        // hyper reads no more than it needs.
+        let rest = if more.is_empty() { rest } else { [&*rest, &more].concat().into() };
+        Upgraded { stream, rest }
     }
 }
 
@@ -86,7 +90,7 @@ impl Read for Upgraded {
     /// Blocks the greenlet.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
-            return block_on(poll_fn(|context| self.stream.poll_read(context, buffer)));
+            return wait_for(|context| self.stream.poll_read(context, buffer));
         }
         let n = self.rest.len().min(buffer.len());
         self.rest.copy_to_slice(&mut buffer[..n]);
@@ -97,12 +101,12 @@ impl Read for Upgraded {
 impl Write for Upgraded {
     /// Blocks the greenlet.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        block_on(poll_fn(|context| self.stream.poll_write(context, &[IoSlice::new(buffer)])))
+        wait_for(|context| self.stream.poll_write(context, &[IoSlice::new(buffer)]))
     }
 
     /// Blocks the greenlet, over TLS.
     fn flush(&mut self) -> io::Result<()> {
-        block_on(poll_fn(|context| self.stream.poll_flush(context)))
+        wait_for(|context| self.stream.poll_flush(context))
     }
 }
 

@@ -131,9 +131,9 @@ impl Wire {
         self.prefix.borrow_mut().splice(..0, bytes.iter().copied());
     }
 
-    /// The socket, for someone else.
-    pub(crate) fn into_stream(self) -> Stream {
-        self.stream
+    /// The socket, for someone else, and what was read from it that hyper has not seen.
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
+        (self.stream, self.prefix.into_inner())
     }
 
     /// Reads until it is clear what is spoken here; none if the client leaves before that.

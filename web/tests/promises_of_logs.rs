@@ -63,6 +63,9 @@ fn requests_are_logged() {
         server.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n")?;
         assert!(line().ends_with("] \"GET /stream HTTP/1.1\" 200 7"));
 
+        server.send("GET /\"-200-5\\ HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        assert!(line().ends_with(r#"] "GET /\"-200-5\\ HTTP/1.1" 200 5"#));
+
         let client = Client::connect(server.addr)?;
         client.send("/two", None)?;
         assert!(line().ends_with("] \"GET /two HTTP/2.0\" 200 5"));

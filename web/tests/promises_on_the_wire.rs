@@ -353,6 +353,15 @@ fn an_upgrade_hands_the_stream_over() {
         assert_eq!(&echo, b"EARLY LATE");
         stream.shutdown(std::net::Shutdown::Write)?;
         assert_eq!(stream.read(&mut echo)?, 0);
+        // More than hyper reads together with the request.
+        let mut stream = server.connect()?;
+        stream.write_all([format!("GET / {ask}").as_bytes(), &[b'x'; 30_000]].concat().as_slice())?;
+        assert!(read_answer(&mut stream)?.starts_with("HTTP/1.1 101 "));
+        stream.write_all(b"end")?;
+        let mut echo = [0; 30_003];
+        stream.read_exact(&mut echo)?;
+        assert!(echo.ends_with(b"XEND") && echo[..30_000].iter().all(|byte| *byte == b'X'));
+        drop(stream);
         let answer = server.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
         assert!(answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{answer}");
         server.stop()

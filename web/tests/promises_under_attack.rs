@@ -16,7 +16,7 @@ use http_body::Frame;
 use support::client::Client;
 use support::stages::{Guard, STAGES, every_stage, leave_after_any_byte, wait_for_none};
 use support::{bind, ms, read_answer, start, start_with, watched};
-use sward::net::TcpStream;
+use sward::net::{TcpStream, UnixStream};
 use sward::sync::Event;
 use sward::web::{self, Body, Reply, Request, Response};
 
@@ -335,5 +335,41 @@ fn an_idle_http2_connection_is_closed_politely() {
         }
         assert!(types.starts_with(&[4]) && types.contains(&7), "{types:?}");
         server.stop()
+    });
+}
+
+/// Some of these answers are half in the socket and half in the server's buffer when hyper is done with them.
+#[test]
+fn an_answer_that_is_read_late_is_whole_though_the_server_stops() {
+    watched(|| {
+        let path = std::env::temp_dir().join(format!("sward-web-late-{}", std::process::id()));
+        let server = web::Server::bind_unix(&path)?;
+        let handle = server.handle();
+        let serving = sward::spawn(move || {
+            server.serve(|request: Request<Body>| Response::new(vec![b'x'; request.uri().path()[1..].parse().unwrap()]))
+        });
+        let mut clients = Vec::new();
+        let lengths = (100_000..700_000).step_by(20_000);
+        for len in lengths.clone().chain(lengths) {
+            let mut stream = UnixStream::connect(&path)?;
+            write!(stream, "GET /{len} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+            clients.push((len, stream));
+        }
+        sward::sleep(ms(100)); // all that fits is sent
+        let mut stopping = None;
+        for (n, (len, mut stream)) in clients.into_iter().enumerate() {
+            if n == 30 {
+                let handle = handle.clone();
+                stopping = Some(sward::spawn(move || handle.stop()));
+                sward::sleep(ms(50));
+            }
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+            assert_eq!(answer.len() - head - 4, len, "of the {n}th");
+        }
+        stopping.unwrap().join().unwrap();
+        std::fs::remove_file(path)?;
+        serving.join().unwrap()
     });
 }
