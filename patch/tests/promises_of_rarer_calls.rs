@@ -4,7 +4,7 @@ mod support;
 
 use std::cell::Cell;
 use std::mem::zeroed;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -180,5 +180,80 @@ fn an_epoll_may_be_waited_for_by_nanoseconds() {
             assert!(slow() || begun.elapsed() < ms(500));
             assert_eq!((wait(timespec { tv_sec: 0, tv_nsec: -1 }), errno()), (-1, libc::EINVAL));
         }
+    });
+}
+
+/// Sets a time limit of 40 ms.
+fn limit(fd: &impl AsRawFd, option: c_int) {
+    let limit = libc::timeval { tv_sec: 0, tv_usec: 40_000 };
+    // SAFETY: a live value of this length.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const limit).cast(),
+            size_of_val(&limit) as u32,
+        )
+    };
+    assert_eq!(result, 0);
+}
+
+/// What calls say, each on a socket with a time limit that passes: what they return, and the error if they fail.
+fn results_of_limits() -> Vec<(isize, c_int)> {
+    let mut results = Vec::new();
+    let mut note = |call: &mut dyn FnMut() -> isize| {
+        let begun = Instant::now();
+        let result = call();
+        // How large a part went, the kernel knows.
+        results.push((result.min(1), if result < 0 { errno() } else { 0 }));
+        assert!(begun.elapsed() >= ms(40), "{:?} after {:?}", results.last(), begun.elapsed());
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    limit(&listener, libc::SO_RCVTIMEO);
+    // SAFETY: without a place for an address.
+    note(&mut || unsafe { libc::accept(listener.as_raw_fd(), null_mut(), null_mut()) } as isize);
+
+    let (stream, _other) = UnixStream::pair().unwrap();
+    limit(&stream, libc::SO_SNDTIMEO);
+    limit(&stream, libc::SO_RCVTIMEO);
+    let bytes = vec![0_u8; 4 << 20];
+    // A part of them, and then nothing.
+    for _ in 0..2 {
+        // SAFETY: so many bytes.
+        note(&mut || unsafe { libc::send(stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) });
+    }
+    let mut byte = [0_u8];
+    // SAFETY: a place for one byte.
+    note(&mut || unsafe { libc::recv(stream.as_raw_fd(), byte.as_mut_ptr().cast(), 1, 0) });
+
+    // One connection waits to be accepted, and the next one for that.
+    // SAFETY: a descriptor of ours.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let there = listener.local_addr().unwrap();
+    let _first = TcpStream::connect(there).unwrap();
+    // SAFETY: a new descriptor, which is then ours.
+    let socket = unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) };
+    limit(&socket, libc::SO_SNDTIMEO);
+    note(&mut || connect(socket.as_raw_fd(), there) as isize);
+    results
+}
+
+#[test]
+fn limits_of_sockets_hold_for_accept_send_recv_and_connect() {
+    patched("limits_of_sockets_hold_for_accept_send_recv_and_connect", || {
+        let expected = std::thread::spawn(results_of_limits).join().unwrap();
+        assert_eq!(expected.len(), 5);
+        assert!(
+            expected[1].0 == 1 && expected.iter().enumerate().all(|(at, (n, _))| at == 1 || *n == -1),
+            "{expected:?}"
+        );
+        // All ten at once; one after the other they would take two seconds.
+        takes(ms(200), ms(2000), || {
+            let greenlets: Vec<_> = (0..10).map(|_| sward::spawn(results_of_limits)).collect();
+            for greenlet in greenlets {
+                assert_eq!(greenlet.join().unwrap(), expected);
+            }
+        });
     });
 }
