@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{self, Read, Write};
+use std::time::SystemTime;
 
 use support::{Running, ms, read_answer, start, watched, without_date};
 use sward::web::{Body, Reply, Request, Response};
@@ -364,6 +365,23 @@ fn an_upgrade_hands_the_stream_over() {
         drop(stream);
         let answer = server.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
         assert!(answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{answer}");
+        server.stop()
+    });
+}
+
+#[test]
+fn each_answer_has_one_date_which_is_that_of_its_second() {
+    watched(|| {
+        let server = start(|_| Response::new("text"))?;
+        let before = SystemTime::now() - ms(1000); // whole seconds, and hyper keeps them for as long
+        let mut stream = server.connect()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers)?;
+        let dates = answers.lines().filter_map(|line| line.strip_prefix("date: "));
+        let dates: Vec<_> = dates.map(|date| httpdate::parse_http_date(date).unwrap()).collect();
+        assert_eq!(dates.len(), 2, "{answers}");
+        assert!(dates.iter().all(|date| (before - ms(1000)..=SystemTime::now()).contains(date)), "{answers}");
         server.stop()
     });
 }
