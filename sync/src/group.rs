@@ -171,6 +171,7 @@ struct Member {
 
 impl Members {
     /// Spawns a member, on behalf of who called at `site`.
+    #[track_caller]
     pub(crate) fn spawn<F, T>(self: &Rc<Self>, site: &'static Location<'static>, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
@@ -180,8 +181,10 @@ impl Members {
         self.next.set(number + 1);
         self.list.borrow_mut().insert(number, Member { killer: None, killed: false });
         let work = Work { f, _ticket: Ticket { members: self.clone(), number } };
-        let spawned = Builder::new().at(site).spawn(move || work.run());
-        let greenlet = spawned.unwrap_or_else(|error| panic!("failed to spawn a greenlet: {error}"));
+        let greenlet = match Builder::new().at(site).spawn(move || work.run()) {
+            Ok(greenlet) => greenlet,
+            Err(error) => panic!("failed to spawn a greenlet: {error}"),
+        };
         // Added while somebody kills: it must not even begin.
         let killed = !self.killers.is_empty();
         if killed {

@@ -30,8 +30,8 @@ pub(super) unsafe fn install_markers(_: &[Range<usize>]) -> Result<(), (usize, i
 /// The ranges are whole pages of private anonymous memory whose contents nobody needs.
 pub(super) unsafe fn give_back(ranges: &[Range<usize>]) {
     for range in ranges {
-        // SAFETY: the caller's promise. A refusal keeps the memory, which does no harm.
-        unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_FREE) };
+        // SAFETY: the caller's promise.
+        unsafe { forget(range.clone()) };
     }
 }
 

@@ -290,6 +290,7 @@ impl RefUnwindSafe for Pool {}
 
 impl Shared {
     /// Spawns a member into a slot: its own, or (`None`) that of the caller, who waits meanwhile.
+    #[track_caller]
     fn spawn<F, T>(self: &Rc<Self>, site: &'static Location<'static>, slot: Option<OwnedPermit>, f: F) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
