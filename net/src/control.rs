@@ -9,15 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use sward_runtime::greenlet_local;
 use sward_runtime::lowlevel::{RemoteUnparker, can_park, park};
 
+use crate::handlers::is_handler;
 use crate::io::deadline;
-
-greenlet_local! {
-    /// The server whose handler runs in this greenlet, as an address; 0 for none.
-    static HANDLES_FOR: std::cell::Cell<usize> = std::cell::Cell::new(0);
-}
 
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,19 +98,9 @@ impl Control {
         self.lock().hubs
     }
 
-    /// Marks the running greenlet as one that handles a connection of this server.
-    pub(crate) fn mark_handler(&self) {
-        HANDLES_FOR.with(|server| server.set(self.address()));
-    }
-
     /// Unparks the running greenlet at every change, until the result is dropped.
     pub(crate) fn watch(&self) -> Watch<'_> {
         Watch { control: self, key: self.lock().watchers.insert(RemoteUnparker::current()) }
-    }
-
-    /// Tells this server from others.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 
     /// The state. No code of users runs under the lock.
@@ -261,7 +246,7 @@ impl ServerHandle {
     fn stop_until(&self, deadline: Option<Instant>) {
         let _watch = self.control.watch();
         self.control.stop(deadline);
-        let handles_for_it = HANDLES_FOR.with(|server| server.get() == self.control.address());
+        let handles_for_it = is_handler(&self.control);
         while !handles_for_it && can_park() && !self.is_stopped() {
             park(None);
         }

@@ -60,6 +60,8 @@ pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketA
 pub use accept::Accept;
 pub use addr::ToSocketAddrs;
 pub use control::ServerHandle;
+#[doc(hidden)]
+pub use handlers::{Holder, Permit};
 pub use server::Server;
 pub use server_threads::ServerThreads;
 pub use tcp::{Incoming, TcpListener, TcpStream};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   serve (waits in `park` for what comes first)
-//!     ├── accept loop ──▶ one greenlet for each connection, `Handlers` knows them
+//!     ├── accept loop ──▶ one greenlet for each connection, or what takes its permit; `Handlers` knows them
 //!     └── told by: a handle's `stop`, a signal, an accept that failed for good, the last handler's end
 //! ```
 
@@ -21,7 +21,7 @@ use sward_runtime::{Greenlet, sleep, spawn};
 use crate::accept::Accept;
 use crate::addr::ToSocketAddrs;
 use crate::control::{Control, Phase, ServerHandle};
-use crate::handlers::Handlers;
+use crate::handlers::{Handlers, Permit};
 use crate::tcp::TcpListener;
 use crate::unix::UnixListener;
 
@@ -212,8 +212,55 @@ impl<L: Accept> Server<L> {
             return Ok(());
         }
         let _signals = Signals::watch(&self.settings, &self.control);
-        serve_on_this_hub(self.listener, self.settings, &self.control, handler)
+        serve_on_this_hub(self.listener, self.settings, &self.control, in_greenlets::<L, _, _>(handler))
     }
+
+    /// As [`serve`](Server::serve), but `take` is called by the greenlet that accepts, and must not block: what handles a
+    /// connection counts for as long as its permit is there. If `take` fails, it is as if accepting had.
+    #[doc(hidden)]
+    pub fn serve_permits<F>(self, take: F) -> io::Result<()>
+    where
+        F: Fn(L::Stream, L::Peer, Permit) -> io::Result<()> + 'static,
+    {
+        if !self.control.begin(1) {
+            return Ok(());
+        }
+        let _signals = Signals::watch(&self.settings, &self.control);
+        serve_on_this_hub(self.listener, self.settings, &self.control, with_permits::<L, _>(take))
+    }
+}
+
+/// Has each connection handled by a greenlet of its own.
+pub(crate) fn in_greenlets<L, F, R>(handler: F) -> impl Take<L>
+where
+    L: Accept,
+    F: Fn(L::Stream, L::Peer) -> R + 'static,
+    R: 'static,
+{
+    let handler = Rc::new(handler);
+    move |handlers: &Rc<Handlers>, stream, peer| {
+        let handler = handler.clone();
+        handlers.spawn(format!("connection from {peer:?}"), move || handler(stream, peer))
+    }
+}
+
+/// Gives each connection a permit.
+pub(crate) fn with_permits<L, F>(take: F) -> impl Take<L>
+where
+    L: Accept,
+    F: Fn(L::Stream, L::Peer, Permit) -> io::Result<()> + 'static,
+{
+    move |handlers: &Rc<Handlers>, stream, peer| take(stream, peer, handlers.admit())
+}
+
+/// What becomes of a connection.
+pub(crate) trait Take<L: Accept>: Fn(&Rc<Handlers>, L::Stream, L::Peer) -> io::Result<()> + 'static {}
+
+impl<L, F> Take<L> for F
+where
+    L: Accept,
+    F: Fn(&Rc<Handlers>, L::Stream, L::Peer) -> io::Result<()> + 'static,
+{
 }
 
 impl<L: Accept> From<L> for Server<L> {
@@ -231,22 +278,17 @@ impl<L: Accept + fmt::Debug> fmt::Debug for Server<L> {
 }
 
 /// One hub's part of `serve`.
-pub(crate) fn serve_on_this_hub<L, F, R>(
+pub(crate) fn serve_on_this_hub<L: Accept>(
     listener: L,
     settings: Settings,
     control: &Arc<Control>,
-    handler: F,
-) -> io::Result<()>
-where
-    L: Accept,
-    F: Fn(L::Stream, L::Peer) -> R + 'static,
-    R: 'static,
-{
+    take: impl Take<L>,
+) -> io::Result<()> {
     let _watch = control.watch();
-    let handlers = Handlers::new(settings.pool);
+    let handlers = Handlers::new(settings.pool, control);
     let acceptor = spawn({
-        let (handlers, control) = (handlers.clone(), control.clone());
-        move || accept_loop(&listener, &handlers, &control, Rc::new(handler))
+        let handlers = handlers.clone();
+        move || accept_loop(&listener, &handlers, take)
     });
     let me = Unparker::current();
     acceptor.link(move |_| me.unpark());
@@ -298,22 +340,11 @@ impl Drop for End<'_> {
 }
 
 /// Accepts until it is killed, or fails for good.
-fn accept_loop<L, F, R>(listener: &L, handlers: &Rc<Handlers>, control: &Arc<Control>, handler: Rc<F>) -> io::Result<()>
-where
-    L: Accept,
-    F: Fn(L::Stream, L::Peer) -> R + 'static,
-    R: 'static,
-{
+fn accept_loop<L: Accept>(listener: &L, handlers: &Rc<Handlers>, take: impl Take<L>) -> io::Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
         handlers.wait_for_room();
-        let accepted = listener.accept_one().and_then(|(stream, peer)| {
-            let (handler, control) = (handler.clone(), control.clone());
-            handlers.spawn(format!("connection from {peer:?}"), move || {
-                control.mark_handler();
-                handler(stream, peer)
-            })
-        });
+        let accepted = listener.accept_one().and_then(|(stream, peer)| take(handlers, stream, peer));
         match accepted {
             Ok(()) => pause = FIRST_PAUSE,
             Err(error) if is_about_one_connection(&error) => {}

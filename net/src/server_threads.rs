@@ -11,7 +11,8 @@ use sward_runtime::lowlevel::park;
 
 use crate::accept::Accept;
 use crate::control::{Control, ServerHandle};
-use crate::server::{Server, Signals, serve_on_this_hub};
+use crate::handlers::Permit;
+use crate::server::{Server, Signals, Take, in_greenlets, serve_on_this_hub, with_permits};
 use crate::tcp::TcpListener;
 
 /// A [`Server`] on several hubs, see [`Server::threads`].
@@ -143,21 +144,39 @@ impl<L: Accept> ServerThreads<L> {
         F: Fn(L::Stream, L::Peer) -> R + Send + Sync + 'static,
         R: 'static,
     {
+        let handler = Arc::new(handler);
+        self.serve_each(move || {
+            let handler = handler.clone();
+            in_greenlets::<L, _, _>(move |stream, peer| handler(stream, peer))
+        })
+    }
+
+    /// As [`Server::serve_permits`], on all hubs.
+    #[doc(hidden)]
+    pub fn serve_permits<F>(self, take: F) -> io::Result<()>
+    where
+        F: Fn(L::Stream, L::Peer, Permit) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let take = Arc::new(take);
+        self.serve_each(move || {
+            let take = take.clone();
+            with_permits::<L, _>(move |stream, peer, permit| take(stream, peer, permit))
+        })
+    }
+
+    /// Serves on all hubs; each has what `make` makes there.
+    fn serve_each<T: Take<L>>(self, make: impl Fn() -> T + Clone + Send + 'static) -> io::Result<()> {
         let Server { listener, settings, control } = self.server;
         let siblings = self.siblings?;
         if !control.begin(siblings.len() + 1) {
             return Ok(());
         }
         let _signals = Signals::watch(&settings, &control);
-        let handler = Arc::new(handler);
         let mut others = Others { control: &control, threads: Vec::new() };
         let mut failed = None;
         for (i, fd) in siblings.into_iter().enumerate() {
-            let (handler, control) = (handler.clone(), control.clone());
-            let body = move || {
-                let handler = move |stream, peer| handler(stream, peer);
-                sward_runtime::run(|| serve_on_this_hub(L::from(fd), settings, &control, handler))
-            };
+            let (make, control) = (make.clone(), control.clone());
+            let body = move || sward_runtime::run(|| serve_on_this_hub(L::from(fd), settings, &control, make()));
             match thread::Builder::new().name(format!("sward-server-{}", i + 1)).spawn(body) {
                 Ok(thread) => others.threads.push(thread),
                 Err(error) => {
@@ -167,7 +186,7 @@ impl<L: Accept> ServerThreads<L> {
                 }
             }
         }
-        let own = serve_on_this_hub(listener, settings, &control, move |stream, peer| handler(stream, peer));
+        let own = serve_on_this_hub(listener, settings, &control, make());
         let result = others.join();
         failed.map_or(own.and(result), Err)
     }

@@ -200,25 +200,6 @@ impl Execution {
         distance < self.usable() + LARGEST_COLOUR
     }
 
-    /// Gives the pages below the caller's frames, which are on this greenlet's stack, back to the system.
-    #[inline(never)]
-    pub(crate) fn trim(&self) {
-        /// Bytes below a local variable that may be in use: the rest of this frame, and of the calls it makes.
-        const IN_USE: usize = 256;
-        let page = stack::page_size();
-        let here = 0u8;
-        let end = ((&raw const here).addr() - IN_USE) & !(page - 1);
-        let start = self.bottom.get();
-        if start < end {
-            // SAFETY: whole pages between the guard and the stack pointer, of a stack that stays mapped for as long as
-            // its greenlet, which runs here, has not ended (invariant 8). A stack's frames are above its pointer, so
-            // nobody needs what is below. `IN_USE` is more than the red zone (128 bytes), this frame and that of a
-            // function that is nothing but a system call; a signal's handler that runs on this stack does so before the
-            // kernel takes the pages or after that.
-            unsafe { stack::forget(start..end) };
-        }
-    }
-
     /// The usable size of the stack, in bytes.
     #[inline]
     pub(crate) fn usable(&self) -> usize {

@@ -46,7 +46,6 @@ mod table;
 mod thread_pointer;
 mod threads;
 mod timers;
-mod trim;
 mod wait_any;
 mod wait_queue;
 
@@ -88,7 +87,6 @@ pub mod lowlevel {
     pub use crate::source::Source;
     pub use crate::spawn::{spawn_now, spawn_now_then, spawn_then};
     pub use crate::threads::ThreadPool;
-    pub use crate::trim::trim_stack;
     pub use crate::wait_any::sealed;
     pub use crate::wait_queue::{WaitQueue, Waited};
 }

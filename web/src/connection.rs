@@ -1,25 +1,34 @@
-//! A connection from its first byte to its last, in one greenlet.
+//! A connection, from its first byte to its last. It has no greenlet: whatever it does is a turn of a poller's.
+//!
+//! ```text
+//!   a turn, in a poller's greenlet (see `polling`)
+//!   poll       ──▶ Undecided ──▶ Http1 ──────────┬──▶ Closing ──▶ gone
+//!                      └───────▶ Http2 ──────────┤
+//!                                                └──▶ gone, and a greenlet has the stream (`upgrade`)
+//!   flush      ──▶ one write for all that hyper has said
+//!   remind     ──▶ of the limit that passes next
+//! ```
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::io::IoSlice;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, Stream as _};
-use hyper::server::conn::{http1, http2};
+use sward_net::{Holder, Permit};
+use sward_runtime::lowlevel::fetch_ahead;
+use sward_runtime::{GreenletId, timeout};
 
-use crate::driver::Driver;
-use crate::exchange::Exchanges;
-use crate::line::{End, Engine, Line};
+use crate::end::{End, Late};
+use crate::engine::{Http1, Http2};
 use crate::shared::{Phase, Shared};
+use crate::signal::Signal;
 use crate::site::Site;
 use crate::stream::{Peer, Stream};
 use crate::upgrade::{UpgradeTo, Upgraded};
-use crate::wire::{Dialect, HyperIo, Wire};
+use crate::wait::wait_for;
+use crate::wire::{Dialect, Wire};
 
 /// How long a closed connection takes what the client is still sending, so that the client reads the
 /// answer instead of a reset.
@@ -28,260 +37,475 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a client gets that does not send its request.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Handles a connection. Blocks the greenlet until it is closed and its requests have ended.
-pub(crate) fn handle(stream: Stream, peer: Peer, site: &Rc<Site>) {
-    let entry = site.enter();
-    let shared = Shared::new(site, peer, entry.place());
-    let _requests = KillRequests(&shared);
-    serve(stream, &shared);
-    shared.wait_for_greenlets();
+/// What a connection is at.
+enum Stage {
+    /// Too little has come to tell what is spoken.
+    Undecided,
+    /// HTTP/1.0 or HTTP/1.1. Boxed, as is the other: until something has come, neither is needed.
+    Http1(Box<Http1>),
+    /// HTTP/2.
+    Http2(Box<Http2>),
+    /// What there is to say is being sent; then what the client still sends may be taken.
+    Closing {
+        /// Whether it is.
+        lingers: bool,
+        /// Since then: whether the server was stopping when that began.
+        shut: Option<bool>,
+    },
+    /// Nothing is left to be done.
+    Over,
 }
 
-/// Kills a connection's requests when the connection is killed, or panics.
-struct KillRequests<'a>(&'a Shared);
-
-impl Drop for KillRequests<'_> {
-    fn drop(&mut self) {
-        // After an orderly end there are none.
-        self.0.kill_greenlets();
-    }
+/// An open connection.
+pub(crate) struct Connection {
+    /// What it is at. Borrowed while it is polled: what may run code of users leaves nothing else borrowed.
+    stage: RefCell<Stage>,
+    /// The socket.
+    wire: Rc<Wire>,
+    /// What its requests know.
+    shared: Rc<Shared>,
+    /// Behind the waker.
+    signal: Arc<Signal>,
+    /// The waker.
+    waker: Waker,
+    /// Who polls it at the moment.
+    poller: Cell<Option<usize>>,
+    /// Whether it was to be polled by another one meanwhile.
+    again: Cell<bool>,
+    /// Whether a turn did not come to its end.
+    cut_off: Cell<bool>,
+    /// Since when it is to end.
+    closing: Cell<Option<Instant>>,
+    /// Whether hyper does not know that yet.
+    untold: Cell<bool>,
+    /// When it will be reminded, that or earlier than it asked for.
+    reminder: Cell<Option<Instant>>,
+    /// Whether it was.
+    reminded: Cell<bool>,
+    /// Dropped last, when the socket is closed.
+    ends: Ends,
 }
 
-// What comes one after the other is in functions that are not inlined: the frames of all of them would be there for as
-// long as the connection is, and its stack would not stay within a page.
-
-/// Speaks HTTP over the stream until one side has had enough.
-fn serve(stream: Stream, shared: &Rc<Shared>) {
-    let driver = Driver::new(shared.clone());
+/// Begins a connection. Does not block.
+pub(crate) fn open(stream: Stream, peer: Peer, permit: Permit, site: &Rc<Site>) -> io::Result<()> {
     #[cfg(feature = "tls")]
-    let Some(stream) = (match &shared.settings.tls {
-        None => Some(stream),
-        Some(config) => encrypt(stream, config, &driver, shared),
-    }) else {
-        return;
+    let stream = match &site.settings.tls {
+        None => stream,
+        Some(config) => match crate::tls::Tls::new(stream, config.clone()) {
+            Ok(tls) => Stream::Tls(Box::new(tls)),
+            Err(error) => {
+                log::error!(target: "sward_web", "{peer}: {error}");
+                return Ok(());
+            }
+        },
     };
-    let wire = Wire::new(stream);
-    match detect(&driver, &wire, shared) {
-        None => {}
-        Some(Dialect::Http1) => speak_http1(wire, &driver, shared),
-        Some(Dialect::Http2) => {
-            // A connection without requests is idle: it has no head that could be late.
-            shared.phase.set(Phase::Idle(Instant::now()));
-            let end = Line::new(Http2::new, &wire, shared, &driver).run();
-            close(&driver, &wire, shared, end);
+    let (shared, wire) = (Shared::new(site, peer, permit), Wire::new(stream));
+    let connection = site.add(|place| Connection::new(place, wire, shared))?;
+    let (shared, weak) = (connection.shared.clone(), Rc::downgrade(&connection));
+    connection.shared.held_by(Rc::new(Hold { connection: weak, shared }));
+    connection.signal.ring();
+    Ok(())
+}
+
+/// What the server knows of a connection, and of what it leaves behind.
+struct Hold {
+    /// The connection.
+    connection: Weak<Connection>,
+    /// What its requests know.
+    shared: Rc<Shared>,
+}
+
+impl Holder for Hold {
+    fn kill(&self) {
+        self.shared.kill_greenlets();
+        match self.connection.upgrade() {
+            Some(connection) => connection.kill(),
+            None => self.shared.give_permit_up(),
         }
     }
+
+    fn runs_in(&self, greenlet: GreenletId) -> bool {
+        self.shared.runs_in(greenlet)
+    }
 }
 
-/// Waits for the first bytes. None: there will be no request.
-#[inline(never)]
-fn detect(driver: &Driver, wire: &Rc<Wire>, shared: &Shared) -> Option<Dialect> {
-    let theirs = wire.clone();
-    match driver.until_elsewhere(shared.settings.head_timeout, move |context| theirs.poll_dialect(context)) {
-        // A connection on which nothing has come is closed without a word.
-        Ok(Some(Ok(dialect))) => dialect,
-        Ok(Some(Err(error))) | Err(error) => {
-            log::debug!(target: "sward_web", "{}: {error}", shared.peer);
-            None
+impl Connection {
+    /// At its place.
+    fn new(place: usize, wire: Rc<Wire>, shared: Rc<Shared>) -> Rc<Connection> {
+        let signal = Signal::new(place, shared.site.polling.bell().clone());
+        Rc::new(Connection {
+            stage: RefCell::new(Stage::Undecided),
+            wire,
+            waker: Waker::from(signal.clone()),
+            signal,
+            poller: Cell::new(None),
+            again: Cell::new(false),
+            cut_off: Cell::new(false),
+            closing: Cell::new(None),
+            untold: Cell::new(false),
+            reminder: Cell::new(None),
+            reminded: Cell::new(false),
+            ends: Ends { shared: shared.clone(), killed: Cell::new(false) },
+            shared,
+        })
+    }
+
+    /// Its place.
+    pub(crate) fn place(&self) -> usize {
+        self.signal.place()
+    }
+
+    /// Goes on as far as it can; `poller` is who polls. True if it is to be flushed when the greenlets that it has
+    /// spawned have had their turn.
+    #[inline]
+    pub(crate) fn turn(&self, poller: usize) -> bool {
+        if self.poller.get().is_some() {
+            self.again.set(true);
+            return false;
         }
-        Ok(None) => {
-            time_out(driver, wire);
-            None
+        let turn = Turn::begin(self, poller);
+        let mut end = if self.cut_off.get() | self.ends.killed.get() { Some(End::CutOff) } else { self.poll() };
+        // A stream may be answered, or a body begun, at once: then all of that is one write.
+        let spawned = end.is_none() && self.shared.spawned.take() && self.wire.has_output();
+        if end.is_none() && !spawned {
+            end = self.settle();
+        }
+        if let Some(end) = end {
+            self.end(end);
+        }
+        turn.end();
+        spawned
+    }
+
+    /// Writes what there is to write; `poller` is who polls.
+    pub(crate) fn flush(&self, poller: usize) {
+        // Otherwise it has its turn soon.
+        if !self.signal.is_woken() && self.poller.get().is_none() {
+            let turn = Turn::begin(self, poller);
+            if let Some(end) = self.settle() {
+                self.end(end);
+            }
+            turn.end();
         }
     }
-}
 
-/// Speaks HTTP/1, and then perhaps something else.
-#[inline(never)]
-fn speak_http1(wire: Rc<Wire>, driver: &Driver, shared: &Rc<Shared>) {
-    let line = Line::new(Http1::new, &wire, shared, driver);
-    let end = line.run();
-    match (&end, shared.upgrade.take()) {
-        (End::Done(Ok(())), Some(upgrade)) => leave_http(line, wire, driver, shared, upgrade),
-        _ => close(driver, &wire, shared, end),
-    }
-}
-
-/// Makes the TLS handshake; none if that fails.
-#[cfg(feature = "tls")]
-#[inline(never)]
-fn encrypt(
-    stream: Stream,
-    config: &std::sync::Arc<sward_net::tls::rustls::ServerConfig>,
-    driver: &Driver,
-    shared: &Shared,
-) -> Option<Stream> {
-    let tls = crate::tls::Tls::new(stream, config.clone());
-    let done = tls.map(|tls| {
-        let result = driver.until(shared.settings.head_timeout, |context| tls.poll_handshake(context));
-        (tls, result.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into())))
-    });
-    match done {
-        Ok((tls, Ok(()))) => Some(Stream::Tls(Box::new(tls))),
-        Ok((_, Err(error))) | Err(error) => {
-            log::debug!(target: "sward_web", "{}: TLS handshake: {error}", shared.peer);
-            None
+    /// Asks the processor to fetch what a turn needs.
+    pub(crate) fn fetch_ahead(&self) {
+        if let Ok(stage) = self.stage.try_borrow()
+            && let Stage::Http1(engine) = &*stage
+        {
+            fetch_ahead(&**engine);
         }
+        fetch_ahead(&*self.shared);
+        fetch_ahead(&*self.wire);
+        fetch_ahead(&*self.signal);
     }
-}
 
-/// Hands the stream over.
-#[inline(never)]
-fn leave_http(line: Rc<Line<Http1>>, wire: Rc<Wire>, driver: &Driver, shared: &Shared, upgrade: UpgradeTo) {
-    let engine = Rc::into_inner(line).expect("nobody polls it any more").into_engine();
-    let rest = engine.map_or_else(Bytes::new, |engine| engine.into_rest());
-    _ = driver.finish(shared.settings.write_timeout, |context| wire.poll_flush(context));
-    upgrade(Upgraded::new(wire, rest));
-}
-
-/// hyper's end of the wire.
-fn io(wire: &Rc<Wire>) -> HyperIo {
-    HyperIo(wire.clone())
-}
-
-/// Ends a connection so that the client gets all that was written.
-#[inline(never)]
-fn close(driver: &Driver, wire: &Wire, shared: &Shared, end: End) {
-    if !matches!(end, End::Done(Ok(()))) {
-        log::debug!(target: "sward_web", "{}: {end}", shared.peer);
-    }
-    match &end {
-        End::HeadTimedOut => return time_out(driver, wire),
-        End::Broken(_) | End::TimedOut(_) => return,
-        End::Done(_) | End::CutOff => {}
-    }
-    let lingers = shared.unread.get() || matches!(&end, End::Done(Err(error)) if error.is_parse());
-    let flushed = driver.finish(shared.settings.write_timeout, |context| wire.poll_shutdown(context));
-    if lingers && matches!(flushed, Some(Ok(()))) {
-        _ = driver.until(Some(LINGER), |context| wire.poll_discard(context));
-    }
-}
-
-/// Tells a client that it took too long for its request, if it has begun one.
-#[inline(never)]
-fn time_out(driver: &Driver, wire: &Wire) {
-    // Behind half an answer it would be taken for the rest of that.
-    if wire.received() > 0 && !wire.has_output() {
-        // What does not go into the socket's empty buffer at once is not worth waiting for.
-        _ = driver.until(Some(Duration::ZERO), |context| {
-            ready!(wire.stream().poll_write(context, &[IoSlice::new(TIMED_OUT)]))?;
-            wire.poll_shutdown(context)
-        });
-        _ = driver.until(Some(LINGER), |context| wire.poll_discard(context));
-    }
-}
-
-/// HTTP/1.
-///
-/// hyper sends bodies in one of two ways, which it is told at the beginning: it copies them behind the head, or gathers
-/// what is to be sent without copying, which costs more for each answer than it saves for small ones. So it copies,
-/// until the server sends its first large body; from then on it gathers on new connections, and on those that it copies on
-/// as soon as it can be exchanged: between two requests.
-struct Http1(http1::Connection<HyperIo, Exchanges>);
-
-/// What hyper gathers at most before it writes, where it copies.
-const COPIED: usize = 64 * 1024;
-
-impl Http1 {
-    /// On a connection whose first bytes did not say HTTP/2.
-    fn new(wire: &Rc<Wire>, shared: &Rc<Shared>) -> Http1 {
-        let mut builder = http1::Builder::new();
-        let settings = &shared.settings;
-        // A client may send its request and close its side, as `nc -N` does.
-        builder.half_close(true).max_header_size(settings.max_head);
-        if let Some(max) = settings.max_headers {
-            builder.max_headers(max);
+    /// Ends it at once. Does not block.
+    fn kill(&self) {
+        self.ends.killed.set(true);
+        if let Some(poller) = self.poller.get() {
+            // A body of it blocks who polls, and may go on doing so.
+            self.shared.give_permit_up();
+            self.shared.site.polling.kill(poller);
         }
-        let copies = !shared.site.sends_large.get();
-        shared.copies.set(copies);
-        builder.writev(!copies);
-        if copies {
-            // Of what it reads too, but a head may be as long as was said, and of a body so much is read at once anyway.
-            builder.max_buf_size(settings.max_head.max(COPIED));
-        }
-        Http1(builder.serve_connection(io(wire), Exchanges(shared.clone())))
+        self.signal.ring();
+    }
+
+    /// Lets it end: no more requests.
+    fn close(&self) {
+        self.closing.set(Some(Instant::now()));
+        self.untold.set(true);
+        self.signal.ring();
     }
 }
 
-impl Engine for Http1 {
+/// Polling.
+impl Connection {
+    /// Polls what there is to poll. None: it waits.
     #[inline(always)]
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.0.poll_without_shutdown(context)
+    fn poll(&self) -> Option<End> {
+        let mut stage = self.stage.borrow_mut();
+        self.signal.clear();
+        let Stage::Http1(engine) = &mut *stage else { return self.poll_rest(&mut stage) };
+        if self.untold.take() {
+            engine.close();
+        }
+        self.wire.begin_turn();
+        let (received, begun, phase) = (self.wire.received(), self.shared.begun(), self.shared.phase.get());
+        if let Poll::Ready(result) = engine.poll(&mut Context::from_waker(&self.waker)) {
+            // hyper calls itself done when it has put all that it has to say into a buffer of its own.
+            let owes = result.is_ok() && self.wire.hyper_owes();
+            return (!owes).then_some(End::Done(result));
+        }
+        if let (Phase::Idle(_), Phase::Idle(_)) = (phase, self.shared.phase.get())
+            && self.wire.received() > received
+            && self.shared.begun() == begun
+        {
+            self.shared.phase.set(Phase::Head(Instant::now()));
+        }
+        if self.shared.copies.get() && self.shared.site.sends_large.get() && self.is_between_requests() {
+            self.exchange_engine(&mut stage);
+        }
+        None
     }
 
-    fn close(&mut self) {
-        Pin::new(&mut self.0).graceful_shutdown();
-    }
-
-    fn has_heads(&self) -> bool {
-        true
-    }
-
-    fn into_rest(self) -> Bytes {
-        self.0.into_parts().read_buf
-    }
-}
-
-/// A stream's future, as hyper hands it over.
-type StreamFuture = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Takes the futures of an HTTP/2 connection's streams.
-#[derive(Clone, Default)]
-struct Executor(Rc<RefCell<Vec<StreamFuture>>>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Executor {
-    fn execute(&self, future: F) {
-        self.0.borrow_mut().push(Box::pin(future));
-    }
-}
-
-/// HTTP/2: the connection and its streams, all polled in the same turns. None of these
-/// futures blocks; what blocks, the application, has greenlets of its own.
-struct Http2 {
-    /// hyper's connection.
-    connection: Pin<Box<http2::Connection<HyperIo, Exchanges, Executor>>>,
-    /// New streams.
-    executor: Executor,
-    /// Streams.
-    streams: FuturesUnordered<StreamFuture>,
-}
-
-impl Http2 {
-    /// On a connection whose first bytes said so.
-    fn new(wire: &Rc<Wire>, shared: &Rc<Shared>) -> Http2 {
-        let executor = Executor::default();
-        let mut builder = http2::Builder::new(executor.clone());
-        builder.max_header_list_size(u32::try_from(shared.settings.max_head).unwrap_or(u32::MAX));
-        let connection = builder.serve_connection(io(wire), Exchanges(shared.clone()));
-        Http2 { connection: Box::pin(connection), executor, streams: FuturesUnordered::new() }
-    }
-}
-
-impl Engine for Http2 {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        loop {
-            let result = self.connection.as_mut().poll(context);
-            if result.is_ready() {
-                return result;
+    /// As `poll`, for what is not HTTP/1.
+    #[inline(never)]
+    fn poll_rest(&self, stage: &mut Stage) -> Option<End> {
+        let context = &mut Context::from_waker(&self.waker);
+        match stage {
+            Stage::Undecided => match self.wire.poll_dialect(context) {
+                Poll::Ready(Ok(Some(dialect))) => {
+                    self.decide(stage, dialect);
+                    self.signal.ring();
+                    None
+                }
+                Poll::Ready(Ok(None)) => Some(End::Unused),
+                Poll::Ready(Err(error)) => Some(End::Broken(error)),
+                Poll::Pending => None,
+            },
+            Stage::Http2(engine) => {
+                if self.untold.take() {
+                    engine.close();
+                }
+                self.wire.begin_turn();
+                match engine.poll(context) {
+                    Poll::Ready(result) => Some(End::Done(result)),
+                    Poll::Pending => None,
+                }
             }
-            self.streams.extend(self.executor.0.borrow_mut().drain(..));
-            match Pin::new(&mut self.streams).poll_next(context) {
-                // A stream has ended; the connection may have something to say about it.
-                Poll::Ready(Some(())) => {}
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-            }
+            Stage::Closing { lingers, shut } => self.poll_closing(*lingers, shut),
+            Stage::Http1(_) | Stage::Over => None,
         }
     }
 
-    fn close(&mut self) {
-        self.connection.as_mut().graceful_shutdown();
+    /// It is clear what is spoken.
+    fn decide(&self, stage: &mut Stage, dialect: Dialect) {
+        *stage = match dialect {
+            Dialect::Http1 => Stage::Http1(Box::new(Http1::new(&self.wire, &self.shared))),
+            Dialect::Http2 => {
+                // A connection without requests is idle: it has no head that could be late.
+                self.shared.phase.set(Phase::Idle(Instant::now()));
+                Stage::Http2(Box::new(Http2::new(&self.wire, &self.shared)))
+            }
+        };
     }
 
-    fn has_heads(&self) -> bool {
-        false
+    /// Whether hyper knows nothing that another one would have to know: it has sent what it was given, and received what
+    /// belongs to the last request.
+    fn is_between_requests(&self) -> bool {
+        matches!(self.shared.phase.get(), Phase::Idle(_))
+            && !self.shared.has_body.get()
+            && !self.wire.hyper_owes()
+            && self.closing.get().is_none()
     }
 
-    fn into_rest(self) -> Bytes {
-        Bytes::new() // nobody asks: there is no leaving HTTP/2
+    /// Puts another hyper in the place of one that does not know how large the server's answers are.
+    #[cold]
+    fn exchange_engine(&self, stage: &mut Stage) {
+        if let Stage::Http1(outgrown) = std::mem::replace(stage, Stage::Undecided) {
+            self.wire.give_back(&outgrown.into_rest());
+        }
+        self.decide(stage, Dialect::Http1);
+    }
+
+    /// Ends it so that the client gets all that was written.
+    fn poll_closing(&self, lingers: bool, shut: &mut Option<bool>) -> Option<End> {
+        let context = &mut Context::from_waker(&self.waker);
+        if shut.is_none() {
+            match self.wire.poll_shutdown(context) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(())) if lingers => {}
+                Poll::Ready(_) => return Some(End::Closed),
+            }
+            *shut = Some(self.shared.is_stopping());
+            self.shared.phase.set(Phase::Ending(Instant::now().checked_add(LINGER)));
+        }
+        let ends = *shut != Some(self.shared.is_stopping());
+        (ends || self.wire.poll_discard(context).is_ready()).then_some(End::Closed)
+    }
+
+    /// Writes what there is to write, looks at the limits, and asks to be reminded of the one that passes next.
+    #[inline(always)]
+    fn settle(&self) -> Option<End> {
+        if let Poll::Ready(Err(error)) = self.wire.poll_flush(&mut Context::from_waker(&self.waker)) {
+            return Some(End::Broken(error));
+        }
+        if (self.reminded.get() || self.shared.is_stopping())
+            && let Some(end) = self.hear()
+        {
+            return Some(end);
+        }
+        self.ask_reminder();
+        None
+    }
+}
+
+/// Limits.
+impl Connection {
+    /// Whether it will be reminded at that time.
+    pub(crate) fn expects_reminder(&self, at: Instant) -> bool {
+        self.reminder.get() == Some(at)
+    }
+
+    /// Has it look at its limits, when it has been polled: what has come in time counts.
+    pub(crate) fn remind(&self) {
+        self.reminder.set(None);
+        self.reminded.set(true);
+        self.signal.ring();
+    }
+
+    /// Asks to be reminded of the limit that passes next.
+    #[inline(always)]
+    fn ask_reminder(&self) {
+        if let Some((at, _)) = self.next_limit()
+            && self.reminder.get().is_none_or(|reminder| reminder > at)
+        {
+            self.reminder.set(Some(at));
+            self.shared.site.remind(self.place(), at);
+        }
+    }
+
+    /// It was reminded, or the server stops.
+    #[cold]
+    fn hear(&self) -> Option<End> {
+        if self.shared.is_stopping() && self.closing.get().is_none() {
+            match &*self.stage.borrow() {
+                Stage::Undecided => return Some(End::HeadTimedOut),
+                Stage::Http1(_) | Stage::Http2(_) => self.close(),
+                Stage::Closing { .. } | Stage::Over => {}
+            }
+        }
+        if self.signal.is_woken() || !self.reminded.take() {
+            return None; // in the first case it has another turn, and hears then
+        }
+        match self.next_limit() {
+            Some((at, late)) if at <= Instant::now() => {
+                let end = late.end();
+                if end.is_none() {
+                    self.close();
+                }
+                end
+            }
+            _ => None,
+        }
+    }
+
+    /// The limit that passes first, and what is late then.
+    #[inline]
+    fn next_limit(&self) -> Option<(Instant, Late)> {
+        Late::next(&self.shared, self.closing.get(), self.wire.stalled_since())
+    }
+}
+
+/// Its end.
+impl Connection {
+    /// What it was at is over.
+    #[inline(never)]
+    fn end(&self, end: End) {
+        if !matches!(end, End::Unused | End::Done(Ok(())) | End::Closed) {
+            log::debug!(target: "sward_web", "{}: {end}", self.shared.peer);
+        }
+        let former = self.stage.replace(Stage::Closing { lingers: false, shut: None });
+        self.cut_off.set(false);
+        if let (End::Done(Ok(())), Stage::Http1(_)) = (&end, &former)
+            && let Some(upgrade) = self.shared.upgrade.take()
+        {
+            self.hand_over(former, upgrade);
+            return self.leave();
+        }
+        // Lets go of bodies, which are the user's: may block, panic, or be killed.
+        drop(former);
+        let (limit, lingers) = match &end {
+            _ if self.ends.killed.get() => return self.leave(),
+            End::Unused | End::Broken(_) | End::TimedOut(_) | End::Closed => return self.leave(),
+            // Behind half an answer it would be taken for the rest of that.
+            End::HeadTimedOut if self.wire.received() == 0 || self.wire.has_output() => return self.leave(),
+            End::HeadTimedOut => {
+                self.wire.append(TIMED_OUT);
+                (Some(LINGER), true)
+            }
+            End::Done(result) => {
+                let malformed = result.as_ref().is_err_and(hyper::Error::is_parse);
+                (self.shared.settings.write_timeout, malformed || self.shared.unread.get())
+            }
+            End::CutOff => (self.shared.settings.write_timeout, self.shared.unread.get()),
+        };
+        self.shared.phase.set(Phase::Ending(limit.and_then(|limit| Instant::now().checked_add(limit))));
+        let mut shut = None;
+        if self.poll_closing(lingers, &mut shut).is_some() {
+            return self.leave();
+        }
+        self.stage.replace(Stage::Closing { lingers, shut });
+        self.ask_reminder();
+    }
+
+    /// Gives the stream to `upgrade`, in a greenlet.
+    fn hand_over(&self, former: Stage, upgrade: UpgradeTo) {
+        let Stage::Http1(engine) = former else { return };
+        let (wire, rest) = (self.wire.clone(), engine.into_rest());
+        let limit = self.shared.settings.write_timeout.unwrap_or(Duration::MAX);
+        let spawned = self.shared.spawn_successor(move || {
+            _ = timeout(limit, || wait_for(|context| wire.poll_flush(context)));
+            upgrade(Upgraded::new(wire, rest));
+        });
+        if let Err(error) = spawned {
+            log::error!(target: "sward_web", "{}: no greenlet for an upgrade: {error}", self.shared.peer);
+        }
+    }
+
+    /// Nothing is left to be done. Whoever polls it has it for some moments still.
+    fn leave(&self) {
+        self.stage.replace(Stage::Over);
+        self.shared.site.remove(self.place());
+    }
+}
+
+/// A turn. One that does not come to its end, because who polls was killed or has panicked, ends the connection.
+struct Turn<'a>(&'a Connection);
+
+impl<'a> Turn<'a> {
+    /// By `poller`.
+    #[inline]
+    fn begin(connection: &'a Connection, poller: usize) -> Turn<'a> {
+        connection.poller.set(Some(poller));
+        Turn(connection)
+    }
+
+    /// It has come to its end.
+    #[inline]
+    fn end(self) {
+        self.0.poller.set(None);
+        if self.0.again.take() {
+            self.0.signal.ring();
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.poller.set(None);
+        self.0.cut_off.set(true);
+        self.0.signal.ring();
+    }
+}
+
+/// Tells when a connection has ended.
+struct Ends {
+    /// Whose server is told.
+    shared: Rc<Shared>,
+    /// Whether it was to end at once.
+    killed: Cell<bool>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if self.killed.get() {
+            self.shared.give_permit_up();
+        } else {
+            self.shared.end();
+        }
     }
 }

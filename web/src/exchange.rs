@@ -221,8 +221,14 @@ impl Exchange {
         let (mine, theirs) = (self.clone(), self.clone());
         let (run, then) = (move || mine.run(), move |result| theirs.end(result));
         // hyper polls the streams of HTTP/2 with a lock held that others want.
-        let spawned =
-            if self.version < Version::HTTP_2 { spawn_now_then(run, then) } else { self.shared.spawn_then(run, then) };
+        let spawned = if self.version < Version::HTTP_2 {
+            self.shared.starts.set(true);
+            let spawned = spawn_now_then(run, then);
+            self.shared.starts.set(false);
+            spawned
+        } else {
+            self.shared.spawn_then(run, then)
+        };
         match spawned {
             Ok(greenlet) => self.greenlet.set(Some(greenlet)),
             Err(error) => {

@@ -3,8 +3,8 @@
 //! Use the facade crate `sward` with its feature `web`, which re-exports all of this as `sward::web`.
 //!
 //! hyper speaks HTTP/1.1 and HTTP/2 (detected on each connection), the crate `http` has the types, and the
-//! application is a closure or any [`tower::Service`](tower_service::Service). Each connection has a
-//! greenlet, and so has each request: it may sleep, query a database, read the request's body as
+//! application is a closure or any [`tower::Service`](tower_service::Service). Each request has a
+//! greenlet: it may sleep, query a database, read the request's body as
 //! [`io::Read`](std::io::Read) and write the response's as [`io::Write`](std::io::Write), at any depth, while
 //! thousands of others do the same on one thread.
 //!
@@ -48,12 +48,12 @@ mod access_log;
 mod app;
 mod body;
 mod connection;
-mod driver;
+mod end;
+mod engine;
 mod exchange;
 mod framing;
 mod host;
 pub mod inspect;
-mod line;
 mod listen;
 mod patience;
 mod pipe;
@@ -62,6 +62,7 @@ mod reply;
 mod server;
 mod settings;
 mod shared;
+mod signal;
 mod site;
 mod stream;
 #[cfg(feature = "tls")]

@@ -21,30 +21,19 @@ use slab::Slab;
 use sward_runtime::lowlevel::{Killer, RemoteUnparker, fetch_ahead, is_interrupted, park};
 use sward_runtime::{Builder, yield_now};
 
+use crate::connection::Connection;
+
 /// Connections that have their turn in a row, before others do: two calls each, so that it is as with all I/O.
 const STREAK: usize = 64;
 /// Pollers that wait for work at most; a further one ends.
 const IDLE: usize = 2;
-
-/// What is polled.
-pub(crate) trait Polled {
-    /// Goes on as far as it can; `poller` is who polls. True if it is to be flushed when the greenlets that it has
-    /// spawned have had their turn.
-    fn turn(&self, poller: usize) -> bool;
-    /// Asks the processor to fetch what a turn needs.
-    fn fetch_ahead(&self);
-    /// Writes what there is to write.
-    fn flush(&self);
-    /// Who polls it at the moment.
-    fn poller(&self) -> Option<usize>;
-}
 
 /// Connections and those who poll them.
 pub(crate) struct Polling {
     /// What the wakers see of this.
     bell: Arc<Bell>,
     /// Connections.
-    connections: RefCell<Slab<Rc<dyn Polled>>>,
+    connections: RefCell<Slab<Rc<Connection>>>,
     /// Those that are polled next.
     batch: RefCell<VecDeque<usize>>,
     /// Those that are flushed next.
@@ -70,11 +59,44 @@ impl Polling {
         &self.bell
     }
 
-    /// Polls a connection whenever its place is rung, until the result is dropped.
-    pub(crate) fn add(self: &Rc<Self>, connection: Rc<dyn Polled>) -> io::Result<Seat> {
+    /// Polls the connection that `make` makes for its place whenever that is rung, until it is removed.
+    pub(crate) fn add(self: &Rc<Self>, make: impl FnOnce(usize) -> Rc<Connection>) -> io::Result<Rc<Connection>> {
         self.ensure_next()?;
-        let place = self.connections.borrow_mut().insert(connection);
-        Ok(Seat { polling: self.clone(), place })
+        let place = self.connections.borrow().vacant_key();
+        let connection = make(place);
+        self.connections.borrow_mut().insert(connection.clone());
+        Ok(connection)
+    }
+
+    /// The connection at `place`, unless it has gone.
+    pub(crate) fn get(&self, place: usize) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(place).cloned()
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Has each connection polled.
+    pub(crate) fn ring_all(&self) {
+        self.connections.borrow().iter().for_each(|(place, _)| self.bell.ring(place));
+    }
+
+    /// Forgets a connection, which the caller still has.
+    pub(crate) fn remove(&self, place: usize) {
+        self.connections.borrow_mut().remove(place);
+        if self.len() == 0 {
+            lock(&self.bell).dismiss();
+        }
+    }
+
+    /// Kills who polls.
+    pub(crate) fn kill(&self, poller: usize) {
+        let killer = self.pollers.borrow().get(poller).copied();
+        if let Some(Some(killer)) = killer {
+            killer.kill();
+        }
     }
 
     /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
@@ -116,7 +138,7 @@ impl Polling {
     }
 
     /// The next connection of the batch, unless it has gone.
-    fn next(&self) -> Option<(usize, Option<Rc<dyn Polled>>)> {
+    fn next(&self) -> Option<(usize, Option<Rc<Connection>>)> {
         let mut batch = self.batch.borrow_mut();
         let place = batch.pop_front()?;
         let connections = self.connections.borrow();
@@ -132,31 +154,9 @@ impl Polling {
     }
 
     /// A connection that is to be flushed.
-    fn next_unflushed(&self) -> Option<Rc<dyn Polled>> {
+    fn next_unflushed(&self) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
         std::iter::from_fn(|| self.unflushed.borrow_mut().pop()).find_map(|place| connections.get(place).cloned())
-    }
-}
-
-/// A connection's place, given up when dropped.
-pub(crate) struct Seat {
-    /// Where it is.
-    polling: Rc<Polling>,
-    /// The place: what is rung.
-    pub(crate) place: usize,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let connection = self.polling.connections.borrow_mut().remove(self.place);
-        // It was killed while it blocked who polls it.
-        let poller = connection.poller().and_then(|poller| self.polling.pollers.borrow().get(poller).copied());
-        if let Some(Some(poller)) = poller {
-            poller.kill();
-        }
-        if self.polling.connections.borrow().is_empty() {
-            lock(&self.polling.bell).dismiss();
-        }
     }
 }
 
@@ -203,7 +203,7 @@ impl Poller {
                 yield_now();
             }
             while let Some(connection) = polling.next_unflushed() {
-                connection.flush();
+                connection.flush(self.me);
             }
             // Were all of them to go on, each connection that wakes itself would make them more.
             if lock(&polling.bell).comings != coming {

@@ -44,7 +44,7 @@ where
     Server::bind(addr)?.serve(handler)
 }
 
-/// An HTTP server: each connection and each request has a greenlet of its own, and handlers may block.
+/// An HTTP server: each request has a greenlet of its own, and handlers may block.
 ///
 /// The defaults survive clients that hold connections without sending anything: every wait for a client
 /// has a limit. A handler that panics or returns an error answers 500 to its own request only. At most 256 greenlets
@@ -253,8 +253,7 @@ impl<L: Listen> Server<L> {
     /// Stops the server from any greenlet or thread: no new connections, idle ones are closed, requests in
     /// flight are finished (with [`stop_timeout`](ServerHandle::stop_timeout): killed in the end).
     ///
-    /// In a request's handler `stop` would wait for itself: there, stop the server from a greenlet of its own
-    /// (`sward::spawn(move || handle.stop())`).
+    /// In a request's handler `stop` does not wait: its own request is one of those that are finished.
     ///
     /// ```
     /// use sward::web::{Response, Server};
@@ -360,9 +359,9 @@ impl<L: Listen> Server<L> {
     fn serve_app(self, app: Rc<dyn App>) -> io::Result<()> {
         let site = Site::new(app, self.settings);
         let _watcher = site.watch(self.inner.handle());
-        self.inner.serve(move |stream, peer| {
+        self.inner.serve_permits(move |stream, peer, permit| {
             let (stream, peer) = L::open(stream, peer);
-            connection::handle(stream, peer, &site);
+            connection::open(stream, peer, permit, &site)
         })
     }
 }
@@ -478,10 +477,10 @@ impl<L: Listen> ServerThreads<L> {
     fn serve_apps(self, make: impl Fn() -> Rc<dyn App> + Send + Sync + 'static) -> io::Result<()> {
         let (handle, settings) = (self.inner.handle(), self.settings);
         let id = site::new_id();
-        self.inner.serve(move |stream, peer| {
+        self.inner.serve_permits(move |stream, peer, permit| {
             let (stream, peer) = L::open(stream, peer);
             let site = Site::on_this_hub(id, &handle, || Site::new(make(), settings.clone()));
-            connection::handle(stream, peer, &site);
+            connection::open(stream, peer, permit, &site)
         })
     }
 }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use slab::Slab;
-use sward_runtime::lowlevel::{Killer, Unparker, park, spawn_then};
-use sward_runtime::{Builder, Greenlet, JoinError};
+use sward_net::{Holder, Permit};
+use sward_runtime::lowlevel::{Killer, spawn_then};
+use sward_runtime::{Builder, Greenlet, GreenletId, JoinError};
 
 use crate::app::App;
 use crate::settings::Settings;
@@ -28,6 +29,8 @@ pub(crate) enum Phase {
     Busy,
     /// Waits for the next request.
     Idle(Instant),
+    /// Ends, by that time.
+    Ending(Option<Instant>),
 }
 
 /// The shared state of one connection.
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) peer: Peer,
     /// What the connection does.
     pub(crate) phase: Cell<Phase>,
+    /// Whether a greenlet is being started, or was just, and runs.
+    pub(crate) starts: Cell<bool>,
     /// Whether a greenlet was spawned since the connection looked.
     pub(crate) spawned: Cell<bool>,
     /// Whether hyper copies what it sends, so that it is to be given no large pieces.
@@ -58,25 +63,22 @@ pub(crate) struct Shared {
     begun: Cell<u64>,
     /// The greenlets of exchanges, those that have blocked. Most connections never have more than one.
     greenlets: RefCell<Slab<Killer>>,
-    /// Whether the connection waits for those greenlets.
-    ending: Cell<bool>,
-    /// The connection's greenlet.
-    owner: Unparker,
-    /// The connection's place in its site.
-    entry: usize,
-    /// When its greenlet will be unparked, if it still waits for that: at this time or before.
-    reminder: Cell<Option<Instant>>,
+    /// Makes the connection count as open.
+    permit: RefCell<Option<Permit>>,
+    /// Whether nothing but those greenlets keeps it.
+    ended: Cell<bool>,
 }
 
 impl Shared {
-    /// Of a new connection, which the running greenlet handles.
-    pub(crate) fn new(site: &Rc<Site>, peer: Peer, entry: usize) -> Rc<Shared> {
+    /// Of a new connection.
+    pub(crate) fn new(site: &Rc<Site>, peer: Peer, permit: Permit) -> Rc<Shared> {
         Rc::new(Shared {
             app: site.app.clone(),
             settings: site.settings.clone(),
             site: site.clone(),
             peer,
             phase: Cell::new(Phase::Head(Instant::now())),
+            starts: Cell::new(false),
             spawned: Cell::new(false),
             copies: Cell::new(false),
             has_body: Cell::new(false),
@@ -85,10 +87,8 @@ impl Shared {
             in_flight: Cell::new(0),
             begun: Cell::new(0),
             greenlets: RefCell::new(Slab::with_capacity(1)),
-            ending: Cell::new(false),
-            owner: Unparker::current(),
-            entry,
-            reminder: Cell::new(None),
+            permit: RefCell::new(Some(permit)),
+            ended: Cell::new(false),
         })
     }
 
@@ -97,31 +97,17 @@ impl Shared {
         self.site.is_stopping()
     }
 
-    /// Has the connection's greenlet unparked at `deadline` or before; otherwise returns it, to be parked with.
-    #[inline]
-    pub(crate) fn remind(&self, deadline: Instant) -> Option<Instant> {
-        if self.reminder.get().is_some_and(|reminder| reminder <= deadline) {
-            return None;
+    /// Says who has the connection's permit.
+    pub(crate) fn held_by(&self, holder: Rc<dyn Holder>) {
+        if let Some(permit) = &*self.permit.borrow() {
+            permit.held_by(holder);
         }
-        self.remind_sooner(deadline)
     }
 
-    /// As `remind`, if no reminder is known that comes before that.
-    #[cold]
-    fn remind_sooner(&self, deadline: Instant) -> Option<Instant> {
-        let own = self.site.remind(self.entry, deadline);
-        self.reminder.set(if own.is_none() { Some(deadline) } else { None });
-        own
-    }
-
-    /// The connection's greenlet was unparked, perhaps by its reminder.
-    pub(crate) fn forget_reminder(&self) {
-        self.reminder.set(None);
-    }
-
-    /// Unparks the connection's greenlet.
-    pub(crate) fn unpark(&self) {
-        self.owner.unpark();
+    /// Whether this greenlet works for the connection.
+    pub(crate) fn runs_in(&self, greenlet: GreenletId) -> bool {
+        // While one is started nobody else runs.
+        self.starts.get() || self.greenlets.borrow().iter().any(|(_, killer)| killer.id() == greenlet)
     }
 
     /// A request has come.
@@ -144,12 +130,22 @@ impl Shared {
         }
     }
 
+    /// Spawns a greenlet that takes the connection over.
+    pub(crate) fn spawn_successor(self: &Rc<Self>, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+        self.spawn_by(Builder::new().name(format!("connection from {}", self.peer.with_port())), f)
+    }
+
     /// Spawns a greenlet that the connection waits for at its end, and kills if it is killed.
     pub(crate) fn spawn(self: &Rc<Self>, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
+        self.spawn_by(Builder::new(), f)
+    }
+
+    /// The body of both.
+    fn spawn_by(self: &Rc<Self>, builder: Builder, f: impl FnOnce() + 'static) -> io::Result<Greenlet<()>> {
         let leave = Rc::new(Leave { shared: self.clone(), place: Cell::new(None) });
         let place = leave.clone();
         self.spawned.set(true);
-        let greenlet = Builder::new().spawn(move || {
+        let greenlet = builder.spawn(move || {
             let _leave = leave; // dropped last, or when the greenlet never starts
             f();
         })?;
@@ -176,8 +172,8 @@ impl Shared {
     /// A greenlet is done.
     pub(crate) fn leave(&self, place: Place) {
         self.greenlets.borrow_mut().remove(place.0);
-        if self.ending.get() {
-            self.owner.unpark();
+        if self.ended.get() {
+            self.end();
         }
     }
 
@@ -186,12 +182,17 @@ impl Shared {
         self.greenlets.borrow().len() >= MAX_GREENLETS
     }
 
-    /// Waits until the greenlets of all exchanges have ended. Blocks the greenlet.
-    pub(crate) fn wait_for_greenlets(&self) {
-        self.ending.set(true);
-        while !self.greenlets.borrow().is_empty() {
-            park(None);
+    /// Nothing but greenlets keeps the connection open any more.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        if self.greenlets.borrow().is_empty() {
+            self.permit.take();
         }
+    }
+
+    /// The connection does not count as open any more, whatever its greenlets do.
+    pub(crate) fn give_permit_up(&self) {
+        self.permit.take();
     }
 
     /// Kills the greenlets of all exchanges.

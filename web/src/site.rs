@@ -3,16 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use slab::Slab;
 use sward_net::ServerHandle;
 use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
 use sward_runtime::{Greenlet, spawn};
 
 use crate::app::App;
+use crate::connection::Connection;
 use crate::exchange::Spares;
 use crate::host::KnownHost;
 use crate::polling::Polling;
@@ -20,9 +21,6 @@ use crate::settings::Settings;
 
 /// The parts, on this hub, of servers that are on several.
 static SITES: HubLocal<Sites> = HubLocal::new(RefCell::default);
-
-/// Connections whose memory is not worth a system call.
-const MANY: usize = 256;
 
 /// Parts of servers on one hub, by the server's number.
 type Sites = RefCell<Vec<(u64, Rc<Site>)>>;
@@ -41,8 +39,6 @@ pub(crate) struct Site {
     pub(crate) settings: Rc<Settings>,
     /// Whether the server stops.
     stopping: Cell<bool>,
-    /// Open connections.
-    connections: RefCell<Slab<Connection>>,
     /// Whether answers with large bodies are sent here.
     pub(crate) sends_large: Cell<bool>,
     /// For the next requests.
@@ -62,7 +58,6 @@ impl Site {
             app,
             settings: Rc::new(settings),
             stopping: Cell::new(false),
-            connections: RefCell::new(Slab::new()),
             sends_large: Cell::new(false),
             spares: Spares::default(),
             known_host: KnownHost::default(),
@@ -79,7 +74,7 @@ impl Site {
     /// The server stops: idle connections close, the others after what they are doing.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
-        self.connections.borrow().iter().for_each(|(_, connection)| connection.greenlet.unpark());
+        self.polling.ring_all();
     }
 
     /// This hub's part of the server `id`, made if this is its first connection here.
@@ -108,25 +103,25 @@ impl Site {
         }))
     }
 
-    /// Whether there are so many connections that the memory of each counts for more than a system call.
-    pub(crate) fn has_many_connections(&self) -> bool {
-        self.connections.borrow().len() > MANY
+    /// Lets a connection be polled, and reminded.
+    pub(crate) fn add(self: &Rc<Self>, make: impl FnOnce(usize) -> Rc<Connection>) -> io::Result<Rc<Connection>> {
+        let connection = self.polling.add(make)?;
+        if let Err(error) = self.ensure_sleeper() {
+            self.remove(connection.place());
+            return Err(error);
+        }
+        Ok(connection)
     }
 
-    /// Registers the running greenlet as a connection's.
-    pub(crate) fn enter(self: &Rc<Self>) -> Entry {
-        let connection = Connection { greenlet: Unparker::current(), reminder: None };
-        let place = self.connections.borrow_mut().insert(connection);
-        Entry { site: self.clone(), place }
+    /// Forgets a connection.
+    pub(crate) fn remove(&self, place: usize) {
+        self.polling.remove(place);
+        if self.polling.len() == 0
+            && let Some(sleeper) = &*self.reminders.sleeper.borrow()
+        {
+            sleeper.unpark();
+        }
     }
-}
-
-/// An open connection.
-struct Connection {
-    /// Its greenlet.
-    greenlet: Unparker,
-    /// When it will be reminded, that or earlier than it asked for.
-    reminder: Option<Instant>,
 }
 
 /// Whom to remind when. Nearly all limits are moved before they pass, with each request, so moving one must cost
@@ -140,65 +135,60 @@ struct Reminders {
     sleeper: RefCell<Option<Unparker>>,
 }
 
-impl Site {
-    /// Has the connection at `place` unparked at `deadline` or before; if that cannot be, gives `deadline` back.
-    pub(crate) fn remind(self: &Rc<Self>, place: usize, deadline: Instant) -> Option<Instant> {
-        // None: it was killed, and who polls it has not ended yet. One that has its place now looks once too often.
-        let reminder = self.connections.borrow().get(place)?.reminder;
-        if reminder.is_some_and(|reminder| reminder <= deadline) {
-            return None;
-        }
-        if !self.ensure_sleeper() {
-            return Some(deadline);
-        }
-        let mut connections = self.connections.borrow_mut();
-        connections[place].reminder = Some(deadline);
-        let mut queue = self.reminders.queue.borrow_mut();
+impl Reminders {
+    /// Adds one. Others that are not expected may be forgotten: `open` connections have no more than that.
+    fn add(&self, deadline: Instant, place: usize, open: usize, is_expected: impl Fn(Instant, usize) -> bool) {
+        let mut queue = self.queue.borrow_mut();
         // Here, not when reminders are sent: until the first is due, many connections may have come and gone.
-        if queue.len() > 2 * connections.len() + 64 {
-            queue.retain(|Reverse((at, place))| connections.get(*place).is_some_and(|c| c.reminder == Some(*at)));
+        if queue.len() > 2 * open + 64 {
+            queue.retain(|Reverse((at, place))| is_expected(*at, *place));
         }
         queue.push(Reverse((deadline, place)));
         if queue.peek().is_some_and(|Reverse(first)| *first == (deadline, place))
-            && let Some(sleeper) = &*self.reminders.sleeper.borrow()
+            && let Some(sleeper) = &*self.sleeper.borrow()
         {
             sleeper.unpark();
         }
-        None
+    }
+}
+
+impl Site {
+    /// Has the connection at `place` reminded at `deadline`; one that asks again remembers itself what it asked for.
+    pub(crate) fn remind(&self, place: usize, deadline: Instant) {
+        let is_expected = |at, place| self.polling.get(place).is_some_and(|c| c.expects_reminder(at));
+        self.reminders.add(deadline, place, self.polling.len(), is_expected);
     }
 
-    /// Spawns the greenlet that reminds, unless there is one; false if there is no stack for it.
-    fn ensure_sleeper(self: &Rc<Self>) -> bool {
+    /// Spawns the greenlet that reminds, unless there is one.
+    fn ensure_sleeper(self: &Rc<Self>) -> io::Result<()> {
         if self.reminders.sleeper.borrow().is_some() {
-            return true;
+            return Ok(());
         }
         let site = self.clone();
-        let spawned = spawn_now(move || {
+        spawn_now(move || {
             *site.reminders.sleeper.borrow_mut() = Some(Unparker::current());
             while let Some(next) = site.send_reminders() {
                 park(next);
             }
             site.reminders.sleeper.take();
             site.reminders.queue.take();
-        });
-        spawned.is_ok()
+        })?;
+        Ok(())
     }
 
     /// Sends the reminders that are due, and tells until when to sleep; none if there are no connections.
     fn send_reminders(&self) -> Option<Option<Instant>> {
-        let mut connections = self.connections.borrow_mut();
-        let mut queue = self.reminders.queue.borrow_mut();
-        if connections.is_empty() {
+        if self.polling.len() == 0 {
             return None;
         }
+        let mut queue = self.reminders.queue.borrow_mut();
         while let Some(&Reverse((at, place))) = queue.peek() {
             if at > Instant::now() {
                 return Some(Some(at));
             }
             queue.pop();
-            if let Some(connection) = connections.get_mut(place).filter(|c| c.reminder == Some(at)) {
-                connection.reminder = None;
-                connection.greenlet.unpark();
+            if let Some(connection) = self.polling.get(place).filter(|c| c.expects_reminder(at)) {
+                connection.remind();
             }
         }
         Some(None)
@@ -228,58 +218,22 @@ impl Drop for Watcher {
     }
 }
 
-/// A connection's entry, taken back when dropped.
-pub(crate) struct Entry {
-    /// Where it is.
-    site: Rc<Site>,
-    /// Its place there.
-    place: usize,
-}
-
-impl Entry {
-    /// The place, for [`Site::remind`].
-    pub(crate) fn place(&self) -> usize {
-        self.place
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mut connections = self.site.connections.borrow_mut();
-        connections.remove(self.place);
-        if connections.is_empty()
-            && let Some(sleeper) = &*self.site.reminders.sleeper.borrow()
-        {
-            sleeper.unpark();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::exchange::Exchange;
-
-    /// Is never asked.
-    struct Nothing;
-
-    impl App for Nothing {
-        fn answer(&self, _: &Exchange) {}
-    }
 
     #[test]
     fn nothing_is_kept_of_connections_that_have_gone() {
-        let site = Site::new(Rc::new(Nothing), Settings::default());
-        let stays = site.enter();
+        let reminders = Reminders::default();
         let now = Instant::now();
         for n in 0..10_000 {
-            let entry = site.enter();
-            assert!(site.remind(entry.place(), now + Duration::from_secs(30 + n)).is_none());
+            // One stays; of the others, only the last is there still.
+            let is_expected = |at, place| place == 0 || at == now + Duration::from_secs(30 + n);
+            reminders.add(now + Duration::from_secs(30 + n), usize::from(n > 0), 2, is_expected);
         }
-        let kept = site.reminders.queue.borrow().len();
-        assert!(kept < 100, "{kept} reminders for one connection");
-        drop(stays);
+        let kept = reminders.queue.borrow().len();
+        assert!(kept < 100, "{kept} reminders for two connections");
     }
 }

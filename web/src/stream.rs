@@ -1,6 +1,6 @@
 //! What a connection comes over.
 //!
-//! From here up to `Line::turn` nearly everything is inlined. The kernel's protections leave the processor without the
+//! From here up to `Connection::turn` nearly everything is inlined. The kernel's protections leave the processor without the
 //! return addresses that it had predicted, so that each function which is open during a system call costs a wrong guess
 //! when it returns; with two calls for a request, and five functions around each, that is felt.
 

@@ -39,7 +39,7 @@ impl Tls {
     }
 
     /// Makes the handshake.
-    pub(crate) fn poll_handshake(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_handshake(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_flush(context))?;
             if !self.connection.borrow().is_handshaking() {
@@ -51,8 +51,12 @@ impl Tls {
         }
     }
 
-    /// Reads what was decrypted.
+    /// Reads what was decrypted, after the handshake, which it makes.
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.connection.borrow().is_handshaking() {
+            ready!(self.poll_handshake(context))
+                .map_err(|error| io::Error::new(error.kind(), format!("TLS handshake: {error}")))?;
+        }
         loop {
             let read = self.connection.borrow_mut().reader().read(buffer);
             match read {

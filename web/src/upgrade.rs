@@ -9,7 +9,6 @@ use bytes::{Buf, Bytes};
 use sward_runtime::greenlet_local;
 
 use crate::shared::Shared;
-use crate::stream::Stream;
 use crate::wait::wait_for;
 use crate::wire::Wire;
 
@@ -27,7 +26,7 @@ pub(crate) fn allow(shared: &Rc<Shared>) {
 }
 
 /// Takes the connection over: when the handler returns a response with the status 101, and it was sent,
-/// `f` runs in the connection's greenlet with the stream, in plain blocking style.
+/// `f` runs in a greenlet of the connection's with the stream, in plain blocking style.
 ///
 /// Called in the handler's greenlet, in a closure or in a framework's handler alike. With another status
 /// `f` is dropped. When it returns the connection is closed.
@@ -69,8 +68,8 @@ pub fn upgrade<F: FnOnce(Upgraded) + 'static>(f: F) -> io::Result<()> {
 ///
 /// See [`upgrade`] for an example.
 pub struct Upgraded {
-    /// The stream.
-    stream: Stream,
+    /// The socket.
+    wire: Rc<Wire>,
     /// What the client sent together with its request.
     rest: Bytes,
 }
@@ -78,11 +77,10 @@ pub struct Upgraded {
 impl Upgraded {
     /// The stream of `wire`, of which hyper has read `rest` already.
     pub(crate) fn new(wire: Rc<Wire>, rest: Bytes) -> Upgraded {
-        let wire = Rc::into_inner(wire).expect("hyper is done with the connection");
-        let (stream, more) = wire.into_parts();
+        let more = wire.take_back();
         // hyper reads no more than it needs.
         let rest = if more.is_empty() { rest } else { [&*rest, &more].concat().into() };
-        Upgraded { stream, rest }
+        Upgraded { wire, rest }
     }
 }
 
@@ -90,7 +88,7 @@ impl Read for Upgraded {
     /// Blocks the greenlet.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
-            return wait_for(|context| self.stream.poll_read(context, buffer));
+            return wait_for(|context| self.wire.stream().poll_read(context, buffer));
         }
         let n = self.rest.len().min(buffer.len());
         self.rest.copy_to_slice(&mut buffer[..n]);
@@ -101,12 +99,12 @@ impl Read for Upgraded {
 impl Write for Upgraded {
     /// Blocks the greenlet.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        wait_for(|context| self.stream.poll_write(context, &[IoSlice::new(buffer)]))
+        wait_for(|context| self.wire.stream().poll_write(context, &[IoSlice::new(buffer)]))
     }
 
     /// Blocks the greenlet, over TLS.
     fn flush(&mut self) -> io::Result<()> {
-        wait_for(|context| self.stream.poll_flush(context))
+        wait_for(|context| self.wire.stream().poll_flush(context))
     }
 }
 

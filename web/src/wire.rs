@@ -131,9 +131,14 @@ impl Wire {
         self.prefix.borrow_mut().splice(..0, bytes.iter().copied());
     }
 
-    /// The socket, for someone else, and what was read from it that hyper has not seen.
-    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
-        (self.stream, self.prefix.into_inner())
+    /// What was read and is to be read again.
+    pub(crate) fn take_back(&self) -> Vec<u8> {
+        self.prefix.take()
+    }
+
+    /// Sends `bytes` behind what waits.
+    pub(crate) fn append(&self, bytes: &[u8]) {
+        self.out.borrow_mut().extend_from_slice(bytes);
     }
 
     /// Reads until it is clear what is spoken here; none if the client leaves before that.

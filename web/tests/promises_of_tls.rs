@@ -6,7 +6,7 @@ mod support;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use support::{Running, bind, read_answer, tls_configs, watched};
+use support::{Running, bind, ms, read_answer, tls_configs, watched};
 use sward::tls::Connector;
 use sward::web::{Body, Reply, Request, Response, Server};
 
@@ -58,6 +58,26 @@ fn plain_text_on_a_tls_port_harms_nobody() {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
         assert!(read_answer(&mut stream)?.starts_with("HTTP/1.1 200 OK\r\n"));
         drop(stream);
+        server.stop()
+    });
+}
+
+#[test]
+fn a_handshake_that_does_not_come_ends_its_connection_only() {
+    watched(|| {
+        let (server_config, client_config) = tls_configs();
+        let server: Server = bind()?.tls(Arc::new(server_config)).head_timeout(Some(ms(50)));
+        let server = support::start_with(server, |_| Response::new("hello"))?;
+        // One says nothing, and one begins.
+        let (mut silent, mut slow) = (server.connect()?, server.connect()?);
+        slow.write_all(b"\x16\x03\x01\x02")?;
+        let connector = Connector::new(Arc::new(client_config));
+        let mut stream = connector.connect("localhost", server.connect()?)?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        assert!(read_answer(&mut stream)?.ends_with("hello"));
+        for stream in [&mut silent, &mut slow] {
+            assert_eq!(stream.read(&mut [0; 16])?, 0, "closed without a word");
+        }
         server.stop()
     });
 }

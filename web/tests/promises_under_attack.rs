@@ -69,7 +69,7 @@ fn the_end_of_the_grace_time_ends_every_stage() {
     });
 }
 
-/// A body that gives a piece, and then panics, in the connection's greenlet.
+/// A body that gives a piece, and then panics, in the greenlet that polls the connection.
 struct Bomb(bool);
 
 impl http_body::Body for Bomb {

@@ -53,18 +53,6 @@ pub(super) unsafe fn give_back(ranges: &[Range<usize>]) {
     let _ = unsafe { advise(ranges, libc::MADV_DONTNEED) };
 }
 
-/// Gives the pages in `range` back to the system, as `give_back` does. A stack pointer may be right above them:
-/// this calls nothing else.
-///
-/// # Safety
-///
-/// As for `give_back`.
-#[inline(always)]
-pub(crate) unsafe fn forget(range: Range<usize>) {
-    // SAFETY: the caller's promise. A refusal keeps the memory, which does no harm.
-    unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_DONTNEED) };
-}
-
 /// How many maps a process may have.
 pub(super) fn map_limit() -> Option<usize> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()

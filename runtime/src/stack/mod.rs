@@ -53,7 +53,7 @@ use corosensei::stack::StackPointer;
 
 use class::{Class, Marks};
 use guard::Guards;
-pub(crate) use os::{forget, page_size};
+pub(crate) use os::page_size;
 pub(crate) use size::UNIT;
 use size::{GUARD, Layout, WIDE_GUARD};
 

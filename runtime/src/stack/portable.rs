@@ -31,20 +31,8 @@ pub(super) unsafe fn install_markers(_: &[Range<usize>]) -> Result<(), (usize, i
 pub(super) unsafe fn give_back(ranges: &[Range<usize>]) {
     for range in ranges {
         // SAFETY: the caller's promise.
-        unsafe { forget(range.clone()) };
+        unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_FREE) };
     }
-}
-
-/// Gives the pages in `range` back to the system, as `give_back` does. A stack pointer may be right above them:
-/// this calls nothing else.
-///
-/// # Safety
-///
-/// As for `give_back`.
-#[inline(always)]
-pub(crate) unsafe fn forget(range: Range<usize>) {
-    // SAFETY: the caller's promise. A refusal keeps the memory, which does no harm.
-    unsafe { libc::madvise(range.start as *mut c_void, range.len(), libc::MADV_FREE) };
 }
 
 /// There is no limit that one could ask for.

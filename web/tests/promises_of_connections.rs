@@ -1,0 +1,175 @@
+//! A connection has no greenlet of its own; who works for it belongs to it nevertheless.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use support::client::Client;
+use support::{Running, bind, ms, read_answer, start_with, watched};
+use sward::inspect::snapshot;
+use sward::net::TcpStream;
+use sward::sync::Event;
+use sward::web::{Body, Reply, Request, Response, ServerHandle, upgrade};
+
+/// How many greenlets there are, but for those that poll connections: one or two for all.
+fn greenlets() -> usize {
+    snapshot().iter().filter(|greenlet| greenlet.name.as_deref() != Some("web poller")).count()
+}
+
+#[test]
+fn open_connections_have_no_greenlets() {
+    watched(|| {
+        const COUNT: usize = 50;
+        let (gate, arrived) = (Rc::new(Event::new()), Rc::new(Cell::new(0)));
+        let (theirs, arrives) = (gate.clone(), arrived.clone());
+        let server = start_with(bind()?, move |request| {
+            if request.uri().path() == "/blocks" {
+                arrives.set(arrives.get() + 1);
+                theirs.wait();
+            }
+            Response::new("done")
+        })?;
+        let mut first = server.connect()?;
+        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        read_answer(&mut first)?;
+        let before = greenlets();
+        let mut connections: Vec<TcpStream> = (0..COUNT).map(|_| server.connect()).collect::<io::Result<_>>()?;
+        sward::sleep(ms(20)); // they are accepted
+        assert_eq!(greenlets(), before, "connections that have not been used yet");
+        for stream in &mut connections {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            read_answer(stream)?;
+        }
+        assert_eq!(greenlets(), before, "idle connections");
+        for stream in &mut connections {
+            stream.write_all(b"GET /blocks HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        }
+        while arrived.get() < COUNT {
+            sward::sleep(ms(1));
+        }
+        assert_eq!(greenlets(), before + COUNT, "one for each request that blocks");
+        gate.set();
+        for stream in &mut connections {
+            read_answer(stream)?;
+        }
+        assert_eq!(greenlets(), before, "idle connections again");
+        server.stop()
+    });
+}
+
+/// Stops the server in the handler: before it has blocked, after that, in the body and in what takes the connection over.
+fn stopping(request: &Request<Body>, handle: ServerHandle, stopped: Rc<Cell<bool>>) -> io::Result<Response<Reply>> {
+    let stop = move || {
+        handle.stop();
+        assert!(!handle.is_stopped(), "its own request is in flight");
+        stopped.set(true);
+    };
+    match request.uri().path() {
+        "/at-once" => stop(),
+        "/later" => {
+            sward::sleep(ms(2));
+            stop();
+        }
+        "/body" => {
+            let write = move |writer: &mut sward::web::Writer| {
+                stop();
+                writer.write_all(b"done")
+            };
+            return Ok(Response::new(Reply::from_writer(write)));
+        }
+        _ => {
+            upgrade(move |mut stream| {
+                stop();
+                _ = stream.write_all(b"done");
+            })?;
+            let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "x");
+            return Ok(head.body(Reply::default()).unwrap());
+        }
+    }
+    Ok(Response::new("done".into()))
+}
+
+/// A server that its handlers stop, and whether one has.
+fn server_that_stops() -> io::Result<(Running, Rc<Cell<bool>>)> {
+    let server = bind()?;
+    let (handle, stopped) = (server.handle(), Rc::new(Cell::new(false)));
+    let theirs = stopped.clone();
+    let running = start_with(server, move |request| stopping(&request, handle.clone(), theirs.clone()))?;
+    Ok((running, stopped))
+}
+
+#[test]
+fn a_handler_may_stop_its_server() {
+    watched(|| {
+        for path in ["/at-once", "/later", "/body", "/upgrade"] {
+            let (server, stopped) = server_that_stops()?;
+            let idle = server.connect()?;
+            let head = if path == "/upgrade" { "connection: upgrade\r\nupgrade: x\r\n" } else { "" };
+            let answer = server.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n{head}\r\n"))?;
+            assert!(answer.contains("done"), "{path}: {answer}");
+            assert!(stopped.get(), "{path}");
+            server.serving.join().unwrap()?;
+            assert_eq!((&idle).read(&mut [0])?, 0, "{path}");
+        }
+        for path in ["/at-once", "/later", "/body"] {
+            let (server, stopped) = server_that_stops()?;
+            let client = Client::connect(server.addr)?;
+            assert_eq!(client.send(path, None)?, (200, "done".to_owned()), "{path}");
+            assert!(stopped.get(), "{path}");
+            drop(client);
+            server.serving.join().unwrap()?;
+        }
+        Ok(())
+    });
+}
+
+/// What a connection leaves behind counts until it has ended, and is killed with the server.
+#[test]
+fn requests_without_their_connection_are_finished_or_killed() {
+    watched(|| {
+        for limit in [None, Some(ms(20))] {
+            let ended = Rc::new(RefCell::new(Vec::new()));
+            let theirs = ended.clone();
+            let server = start_with(bind()?, move |request| {
+                if request.uri().path() == "/at-once" {
+                    return Response::new("nobody reads this");
+                }
+                let killed = Tells(theirs.clone());
+                sward::sleep(if limit.is_some() { ms(50_000) } else { ms(50) });
+                killed.finished();
+                Response::new("nobody reads this")
+            })?;
+            let mut stream = server.connect()?;
+            stream.write_all(b"GET /at-once HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            sward::sleep(ms(10)); // the handler sleeps
+            drop(stream); // a reset, since something is left to be read: the connection ends
+            sward::sleep(ms(10));
+            match limit {
+                None => server.handle.stop(),
+                Some(limit) => assert!(!server.handle.stop_timeout(limit)),
+            }
+            server.serving.join().unwrap()?;
+            sward::yield_now();
+            assert_eq!(*ended.borrow(), [if limit.is_some() { "killed" } else { "finished" }]);
+        }
+        Ok(())
+    });
+}
+
+/// Tells how it ended.
+struct Tells(Rc<RefCell<Vec<&'static str>>>);
+
+impl Tells {
+    fn finished(self) {
+        self.0.borrow_mut().push("finished");
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push("killed");
+    }
+}
