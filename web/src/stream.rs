@@ -65,6 +65,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// What comes before the first byte that is read, the handshake of TLS.
+    pub(crate) fn poll_begin(&self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Stream::Tls(tls) => tls.poll_handshake(_context),
+        }
+    }
+
     /// Reads.
     #[inline(always)]
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {

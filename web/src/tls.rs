@@ -1,7 +1,8 @@
 //! HTTPS: rustls between the socket and hyper.
 //!
-//! Polled as the sockets are, so that a connection that waits to read can write. rustls' state is never
-//! borrowed while a greenlet parks: nothing here blocks.
+//! Polled as the sockets are, so that a connection that waits to read can write. Nothing here blocks, but what is the
+//! user's in a handshake (who chooses the certificate, who remembers sessions): then who polls parks, with the state of this
+//! connection borrowed, and nothing that another one needs.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -39,24 +40,23 @@ impl Tls {
     }
 
     /// Makes the handshake.
-    fn poll_handshake(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_flush(context))?;
-            if !self.connection.borrow().is_handshaking() {
-                return Poll::Ready(Ok(()));
+    pub(crate) fn poll_handshake(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = loop {
+            match ready!(self.poll_flush(context)) {
+                Ok(()) if self.connection.borrow().is_handshaking() => {}
+                result => break result,
             }
-            if ready!(self.poll_receive(context))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            match ready!(self.poll_receive(context)) {
+                Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
             }
-        }
+        };
+        Poll::Ready(result.map_err(|error| io::Error::new(error.kind(), format!("TLS handshake: {error}"))))
     }
 
-    /// Reads what was decrypted, after the handshake, which it makes.
+    /// Reads what was decrypted, after the handshake.
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.connection.borrow().is_handshaking() {
-            ready!(self.poll_handshake(context))
-                .map_err(|error| io::Error::new(error.kind(), format!("TLS handshake: {error}")))?;
-        }
         loop {
             let read = self.connection.borrow_mut().reader().read(buffer);
             match read {

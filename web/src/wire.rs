@@ -143,6 +143,8 @@ impl Wire {
 
     /// Reads until it is clear what is spoken here; none if the client leaves before that.
     pub(crate) fn poll_dialect(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Dialect>>> {
+        // Before the buffer of all connections is borrowed: it may park.
+        ready!(self.stream.poll_begin(context))?;
         let mut prefix = self.prefix.borrow_mut();
         loop {
             let scratch = &mut *self.buffers.scratch.borrow_mut();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use support::{Running, bind, ms, read_answer, tls_configs, watched};
 use sward::tls::Connector;
+use sward::tls::rustls::server::{ClientHello, ResolvesServerCert};
+use sward::tls::rustls::sign::CertifiedKey;
 use sward::web::{Body, Reply, Request, Response, Server};
 
 /// An encrypted server that echoes, and who trusts it.
@@ -78,6 +80,42 @@ fn a_handshake_that_does_not_come_ends_its_connection_only() {
         for stream in [&mut silent, &mut slow] {
             assert_eq!(stream.read(&mut [0; 16])?, 0, "closed without a word");
         }
+        server.stop()
+    });
+}
+
+/// Who chooses certificates, and takes its time.
+#[derive(Debug)]
+struct Slow(Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for Slow {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        sward::sleep(ms(20));
+        self.0.resolve(hello)
+    }
+}
+
+#[test]
+fn what_blocks_in_a_handshake_stops_no_other_connection() {
+    watched(|| {
+        let (mut server_config, client_config) = tls_configs();
+        server_config.cert_resolver = Arc::new(Slow(server_config.cert_resolver.clone()));
+        let server: Server = bind()?.tls(Arc::new(server_config));
+        let server = support::start_with(server, |_| Response::new("hello"))?;
+        let connector = Connector::new(Arc::new(client_config));
+        sward::scope(|s| {
+            let ask = || {
+                let mut stream = connector.connect("localhost", server.connect()?)?;
+                for _ in 0..3 {
+                    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+                    assert!(read_answer(&mut stream)?.ends_with("hello"));
+                    sward::sleep(ms(5));
+                }
+                std::io::Result::Ok(())
+            };
+            let asking: Vec<_> = (0..5).map(|_| s.spawn(ask)).collect();
+            asking.into_iter().try_for_each(|asking| asking.join().unwrap())
+        })?;
         server.stop()
     });
 }
