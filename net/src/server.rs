@@ -7,8 +7,9 @@
 //! ```
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -299,8 +300,8 @@ pub(crate) fn serve_on_this_hub<L: Accept>(
     }
     acceptor.kill();
     // Closes the listener. Killed is how it ends if nothing is wrong.
-    let result = acceptor.join().unwrap_or(Ok(()));
-    if result.is_err() {
+    let result = acceptor.join().or_else(|error| error.try_into_panic().map_or(Ok(Ok(())), Err));
+    if !matches!(result, Ok(Ok(()))) {
         control.stop(None); // the other hubs too
     }
     while !end.handlers.is_empty() {
@@ -315,7 +316,7 @@ pub(crate) fn serve_on_this_hub<L: Accept>(
         }
         park(deadline);
     }
-    result
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Ends one hub's part of `serve`, however it ends.
@@ -350,7 +351,10 @@ fn accept_loop<L: Accept>(listener: &L, handlers: &Rc<Handlers>, take: impl Take
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) if is_exhaustion(&error) => {
                 if pause == FIRST_PAUSE {
-                    eprintln!("sward: the server on {listener:?} cannot take a connection: {error}; trying again");
+                    // Not `eprintln`, which panics when nobody reads it any more.
+                    let text =
+                        format!("sward: the server on {listener:?} cannot take a connection: {error}; trying again\n");
+                    _ = io::stderr().write_all(text.as_bytes());
                 }
                 sleep(pause);
                 pause = LONGEST_PAUSE.min(pause * 2);
