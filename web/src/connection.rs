@@ -125,7 +125,7 @@ impl Holder for Hold {
     }
 
     fn runs_in(&self, greenlet: GreenletId) -> bool {
-        self.shared.runs_in(greenlet)
+        self.shared.runs_in(greenlet) || self.connection.upgrade().is_some_and(|c| c.is_polled_in(greenlet))
     }
 }
 
@@ -199,6 +199,11 @@ impl Connection {
         fetch_ahead(&*self.shared);
         fetch_ahead(&*self.wire);
         fetch_ahead(&*self.signal);
+    }
+
+    /// Whether this greenlet polls it, and may run a body of it.
+    fn is_polled_in(&self, greenlet: GreenletId) -> bool {
+        self.poller.get().is_some_and(|poller| self.shared.site.polling.runs_in(poller, greenlet))
     }
 
     /// Ends it at once. Does not block.
@@ -415,7 +420,11 @@ impl Connection {
             self.hand_over(former, upgrade);
             return self.leave();
         }
+        if self.ends.killed.get() {
+            self.shared.give_permit_up();
+        }
         // Lets go of bodies, which are the user's: may block, panic, or be killed.
+        self.shared.site.polling.let_others_flush();
         drop(former);
         let (limit, lingers) = match &end {
             _ if self.ends.killed.get() => return self.leave(),

@@ -11,15 +11,16 @@
 //! after the first connection, the next one is made ready before that, and finds nothing to do if all went well.
 //! One that comes while another only lets others run goes on in its place: who is not blocked does not become more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
 use sward_runtime::lowlevel::{Killer, RemoteUnparker, fetch_ahead, is_interrupted, park};
-use sward_runtime::{Builder, yield_now};
+use sward_runtime::{Builder, GreenletId, yield_now};
 
 use crate::connection::Connection;
 
@@ -80,7 +81,9 @@ impl Polling {
 
     /// Has each connection polled.
     pub(crate) fn ring_all(&self) {
-        self.connections.borrow().iter().for_each(|(place, _)| self.bell.ring(place));
+        // Listed: patched, a greenlet may park for the bell's lock, and must not have borrowed what others need.
+        let places: Vec<usize> = self.connections.borrow().iter().map(|(place, _)| place).collect();
+        places.into_iter().for_each(|place| self.bell.ring(place));
     }
 
     /// Forgets a connection, which the caller still has.
@@ -99,6 +102,26 @@ impl Polling {
         }
     }
 
+    /// Whether this greenlet polls for `poller`.
+    pub(crate) fn runs_in(&self, poller: usize, greenlet: GreenletId) -> bool {
+        self.pollers.borrow().get(poller).is_some_and(|killer| killer.is_some_and(|killer| killer.id() == greenlet))
+    }
+
+    /// Has another one flush what is still to be flushed: who does so is about to run what may block.
+    pub(crate) fn let_others_flush(&self) {
+        if self.has_unflushed() {
+            lock(&self.bell).call();
+        }
+    }
+
+    /// Closes all connections: nobody will poll them any more.
+    #[cold]
+    fn close_all(&self) {
+        let connections = self.connections.take();
+        // One by one, so that a panic of one's body is not met by that of another.
+        connections.into_iter().for_each(|connection| _ = catch_unwind(AssertUnwindSafe(|| drop(connection))));
+    }
+
     /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
     fn ensure_next(self: &Rc<Self>) -> io::Result<()> {
         if lock(&self.bell).has_next() {
@@ -106,7 +129,7 @@ impl Polling {
         }
         let me = self.pollers.borrow_mut().insert(None);
         lock(&self.bell).called = Some(me);
-        let poller = Poller { polling: self.clone(), me };
+        let poller = Poller { polling: self.clone(), me, has_begun: Cell::new(false) };
         let greenlet = Builder::new().name("web poller").spawn(move || poller.work())?;
         self.pollers.borrow_mut()[me] = Some(Killer::of(&greenlet));
         Ok(())
@@ -166,12 +189,15 @@ struct Poller {
     polling: Rc<Polling>,
     /// Its own place.
     me: usize,
+    /// Whether it has.
+    has_begun: Cell<bool>,
 }
 
 impl Poller {
     /// Polls, until there are no connections or enough others. Blocks the greenlet.
     fn work(self) {
-        let Poller { polling, me } = &self;
+        let Poller { polling, me, has_begun } = &self;
+        has_begun.set(true);
         lock(&polling.bell).enter(*me, RemoteUnparker::current());
         while !polling.connections.borrow().is_empty() {
             let coming = lock(&polling.bell).comes(*me);
@@ -219,6 +245,16 @@ impl Drop for Poller {
         self.polling.pollers.borrow_mut().remove(self.me);
         let has_left_work = !self.polling.batch.borrow().is_empty() || self.polling.has_unflushed();
         lock(&self.polling.bell).leave(self.me, has_left_work);
+        if self.polling.connections.borrow().is_empty() {
+            return;
+        }
+        // Bodies may have killed all that there are. But if the next one does not even begin, the hub ends, or there is
+        // no stack.
+        if self.has_begun.get() {
+            _ = self.polling.ensure_next();
+        } else if self.polling.pollers.borrow().is_empty() {
+            self.polling.close_all();
+        }
     }
 }
 

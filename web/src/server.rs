@@ -479,7 +479,7 @@ impl<L: Listen> ServerThreads<L> {
         let id = site::new_id();
         self.inner.serve_permits(move |stream, peer, permit| {
             let (stream, peer) = L::open(stream, peer);
-            let site = Site::on_this_hub(id, &handle, || Site::new(make(), settings.clone()));
+            let site = Site::on_this_hub(id, &handle, || Site::new(make(), settings.clone()))?;
             connection::open(stream, peer, permit, &site)
         })
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use sward_net::ServerHandle;
 use sward_runtime::lowlevel::{HubLocal, Unparker, park, spawn_now};
-use sward_runtime::{Greenlet, spawn};
+use sward_runtime::{Builder, Greenlet, spawn};
 
 use crate::app::App;
 use crate::connection::Connection;
@@ -78,20 +78,22 @@ impl Site {
     }
 
     /// This hub's part of the server `id`, made if this is its first connection here.
-    pub(crate) fn on_this_hub(id: u64, handle: &ServerHandle, make: impl FnOnce() -> Rc<Site>) -> Rc<Site> {
+    pub(crate) fn on_this_hub(id: u64, handle: &ServerHandle, make: impl FnOnce() -> Rc<Site>) -> io::Result<Rc<Site>> {
         let found =
             SITES.with(|sites| sites.borrow().iter().find(|(other, _)| *other == id).map(|(_, site)| site.clone()));
-        found.unwrap_or_else(|| {
-            let site = make();
-            SITES.with(|sites| sites.borrow_mut().push((id, site.clone())));
-            let (stopped, handle) = (site.clone(), handle.clone());
-            spawn(move || {
-                let _forget = Forget(id);
-                handle.wait_stop();
-                stopped.stop();
-            });
-            site
-        })
+        if let Some(site) = found {
+            return Ok(site);
+        }
+        let site = make();
+        let (stopped, handle) = (site.clone(), handle.clone());
+        // Not `spawn`: without a stack it panics, and who accepts connections is to try again.
+        Builder::new().spawn(move || {
+            let _forget = Forget(id);
+            handle.wait_stop();
+            stopped.stop();
+        })?;
+        SITES.with(|sites| sites.borrow_mut().push((id, site.clone())));
+        Ok(site)
     }
 
     /// Tells the connections when the server stops, until the result is dropped.
@@ -181,17 +183,17 @@ impl Site {
         if self.polling.len() == 0 {
             return None;
         }
-        let mut queue = self.reminders.queue.borrow_mut();
-        while let Some(&Reverse((at, place))) = queue.peek() {
+        loop {
+            let next = self.reminders.queue.borrow().peek().copied();
+            let Some(Reverse((at, place))) = next else { return Some(None) };
             if at > Instant::now() {
                 return Some(Some(at));
             }
-            queue.pop();
+            self.reminders.queue.borrow_mut().pop();
             if let Some(connection) = self.polling.get(place).filter(|c| c.expects_reminder(at)) {
-                connection.remind();
+                connection.remind(); // with nothing borrowed: patched, it may park for the bell's lock
             }
         }
-        Some(None)
     }
 }
 

@@ -1,0 +1,301 @@
+//! However a server ends, whoever ends it and whatever its connections are at: they are closed, and nobody waits forever.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::Frame;
+use support::client::Client;
+use support::{bind, ms, read_answer, start, start_with, watched};
+use sward::web::{Body, Reply, Request, Response, Server};
+
+/// A body that calls a closure when it is polled, and another one when it is dropped.
+struct Calls<P: FnOnce(), D: FnOnce()>(Option<P>, Option<D>);
+
+impl<P: FnOnce() + Unpin, D: FnOnce() + Unpin> http_body::Body for Calls<P, D> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(call) = self.0.take() else { return Poll::Ready(None) };
+        call();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"done")))))
+    }
+}
+
+impl<P: FnOnce(), D: FnOnce()> Drop for Calls<P, D> {
+    fn drop(&mut self) {
+        self.1.take().into_iter().for_each(|call| call());
+    }
+}
+
+/// A body that never comes, and calls a closure when it is dropped.
+struct Never<D: FnMut()>(D);
+
+impl<D: FnMut() + Unpin> http_body::Body for Never<D> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+impl<D: FnMut()> Drop for Never<D> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// One path for each thing that a connection can be at.
+fn everything(request: &Request<Body>) -> Response<Reply> {
+    const LONG: Duration = Duration::from_secs(50);
+    match request.uri().path() {
+        "/sleeps" => sward::sleep(LONG),
+        "/writes" => {
+            return Response::new(Reply::from_writer(|writer| {
+                writer.write_all(b"x")?;
+                sward::sleep(LONG);
+                Ok(())
+            }));
+        }
+        "/blocks" => return Response::new(Reply::from_body(Calls(Some(|| sward::sleep(LONG)), None::<fn()>))),
+        "/never" => return Response::new(Reply::from_body(Never(|| ()))),
+        "/upgrade" => {
+            sward::web::upgrade(|mut stream| _ = stream.read(&mut [0])).unwrap();
+            let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "x");
+            return head.body(Reply::default()).unwrap();
+        }
+        _ => {}
+    }
+    Response::new("done".into())
+}
+
+/// Clients of such a server, which are where it takes long.
+fn clients(addr: SocketAddr) -> io::Result<Vec<std::net::TcpStream>> {
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        for path in ["", "/", "/sleeps", "/writes", "/blocks", "/never", "/upgrade"] {
+            let mut client = std::net::TcpStream::connect(addr)?;
+            let more = if path == "/upgrade" { "connection: upgrade\r\nupgrade: x\r\n" } else { "" };
+            if !path.is_empty() {
+                write!(client, "GET {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n")?;
+            }
+            if path == "/" {
+                assert!(read_answer(&mut client)?.ends_with("done"));
+            }
+            clients.push(client);
+        }
+    }
+    thread::sleep(ms(20)); // all of them are where they are to be
+    Ok(clients)
+}
+
+/// Has a hub of its own serve until `end` is true, in one of several ways.
+fn serve_until(end: &AtomicBool, way: &str, addr: mpsc::Sender<SocketAddr>) -> io::Result<()> {
+    let server = bind()?;
+    addr.send(server.local_addr()?).unwrap();
+    let until_end = || {
+        while !end.load(Ordering::SeqCst) {
+            sward::sleep(ms(1));
+        }
+    };
+    let serve = move || server.serve(|request| everything(&request));
+    match way {
+        "its hub is run to the end" => sward::run(|| {
+            sward::spawn(serve);
+            until_end();
+        }),
+        "serve is killed, and its hub run to the end" => sward::run(|| {
+            let serving = sward::spawn(serve);
+            until_end();
+            serving.kill();
+        }),
+        "its thread ends" => {
+            sward::spawn(serve);
+            until_end();
+        }
+        _ => {
+            let serving = sward::spawn(serve);
+            until_end();
+            serving.kill();
+            _ = serving.join();
+            sward::sleep(ms(20)); // the hub goes on
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_end_with_their_hub() {
+    let ways = [
+        "its hub is run to the end",
+        "serve is killed, and its hub run to the end",
+        "its thread ends",
+        "serve is killed",
+    ];
+    for way in ways {
+        watched(|| {
+            let (end, (tell, told)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+            let theirs = end.clone();
+            let hub = thread::spawn(move || serve_until(&theirs, way, tell));
+            let clients = clients(told.recv().unwrap())?;
+            end.store(true, Ordering::SeqCst);
+            hub.join().unwrap()?;
+            for (place, mut client) in clients.into_iter().enumerate() {
+                client.set_read_timeout(Some(ms(5000)))?;
+                let mut rest = Vec::new();
+                if let Err(error) = client.read_to_end(&mut rest) {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{way}: client {place}: {error}");
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Nobody waits for itself.
+#[test]
+fn a_body_may_stop_its_server() {
+    watched(|| {
+        for path in ["/polled", "/dropped"] {
+            for http2 in [false, true] {
+                let server = bind()?;
+                let (handle, stopped) = (server.handle(), Rc::new(Cell::new(false)));
+                let theirs = stopped.clone();
+                let server = start_with(server, move |request| {
+                    let (handle, stopped) = (handle.clone(), theirs.clone());
+                    let stop = move || {
+                        handle.stop();
+                        stopped.set(true);
+                    };
+                    Response::new(match request.uri().path() {
+                        "/polled" => Reply::from_body(Calls(Some(stop), None::<fn()>)),
+                        _ => Reply::from_body(Calls(Some(|| ()), Some(stop))),
+                    })
+                })?;
+                if http2 {
+                    let client = Client::connect(server.addr)?;
+                    assert_eq!(client.send(path, None)?, (200, "done".to_owned()), "{path}");
+                } else {
+                    let answer = server.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))?;
+                    assert!(answer.ends_with("4\r\ndone\r\n0\r\n\r\n"), "{path}: {answer}");
+                }
+                server.serving.join().unwrap()?;
+                assert!(stopped.get(), "{path}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_end_of_the_grace_time_waits_for_no_destructor() {
+    watched(|| {
+        let dropping = Rc::new(Cell::new(0));
+        let theirs = dropping.clone();
+        let server = start(move |_| {
+            let dropping = theirs.clone();
+            Response::new(Reply::from_body(Never(move || {
+                dropping.set(dropping.get() + 1);
+                sward::sleep(Duration::from_secs(50));
+            })))
+        })?;
+        let mut streams = Vec::new();
+        for _ in 0..5 {
+            let mut stream = server.connect()?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            streams.push(stream);
+        }
+        sward::sleep(ms(20)); // they are answered
+        let begun = Instant::now();
+        assert!(!server.handle.stop_timeout(ms(20)));
+        server.serving.join().unwrap()?;
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        sward::sleep(ms(1));
+        assert_eq!(dropping.get(), 5);
+        Ok(())
+    });
+}
+
+/// A body may keep what it runs in, which is not its own.
+#[test]
+fn who_polls_may_be_killed_at_any_time() {
+    watched(|| {
+        let pollers = Rc::new(RefCell::new(Vec::new()));
+        let theirs = pollers.clone();
+        let server = start(move |_| {
+            let pollers = theirs.clone();
+            Response::new(Reply::from_body(Calls(
+                Some(move || pollers.borrow_mut().push(sward::current())),
+                None::<fn()>,
+            )))
+        })?;
+        let mut stream = server.connect()?;
+        for _ in 0..5 {
+            // All that take turns.
+            for _ in 0..5 {
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"4\r\ndone\r\n0\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    answer.push(byte[0]);
+                }
+            }
+            pollers.borrow().iter().for_each(sward::Current::kill);
+            sward::sleep(ms(1)); // they have ended
+        }
+        drop(stream);
+        server.stop()
+    });
+}
+
+/// A service that panics when it is cloned.
+struct Unclonable;
+
+impl Clone for Unclonable {
+    fn clone(&self) -> Unclonable {
+        panic!("this panic is part of the test");
+    }
+}
+
+impl tower_service::Service<Request<Body>> for Unclonable {
+    type Response = Response<Reply>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Reply>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        std::future::ready(Ok(Response::new(Reply::default())))
+    }
+}
+
+#[test]
+fn a_service_that_panics_when_a_hub_begins_ends_its_server() {
+    watched(|| {
+        let server: Server = bind()?;
+        let addr = server.local_addr()?;
+        let serving = sward::spawn(move || server.threads(2).serve_service(Unclonable));
+        while let Ok(mut stream) = sward::net::TcpStream::connect(addr) {
+            _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            _ = stream.read(&mut [0]);
+        }
+        assert!(serving.join().is_err_and(|error| error.is_panic()));
+        Ok(())
+    });
+}
