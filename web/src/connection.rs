@@ -11,17 +11,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use sward_net::{Holder, Permit};
+use sward_net::Permit;
 use sward_runtime::lowlevel::fetch_ahead;
 use sward_runtime::{GreenletId, timeout};
 
 use crate::end::{End, Late};
 use crate::engine::{Http1, Http2};
+use crate::hold::{Ends, Hold};
+use crate::polling::Turned;
 use crate::shared::{Phase, Shared};
 use crate::signal::Signal;
 use crate::site::Site;
@@ -107,28 +109,6 @@ pub(crate) fn open(stream: Stream, peer: Peer, permit: Permit, site: &Rc<Site>) 
     Ok(())
 }
 
-/// What the server knows of a connection, and of what it leaves behind.
-struct Hold {
-    /// The connection.
-    connection: Weak<Connection>,
-    /// What its requests know.
-    shared: Rc<Shared>,
-}
-
-impl Holder for Hold {
-    fn kill(&self) {
-        self.shared.kill_greenlets();
-        match self.connection.upgrade() {
-            Some(connection) => connection.kill(),
-            None => self.shared.give_permit_up(),
-        }
-    }
-
-    fn runs_in(&self, greenlet: GreenletId) -> bool {
-        self.shared.runs_in(greenlet) || self.connection.upgrade().is_some_and(|c| c.is_polled_in(greenlet))
-    }
-}
-
 impl Connection {
     /// At its place.
     fn new(place: usize, wire: Rc<Wire>, shared: Rc<Shared>) -> Rc<Connection> {
@@ -155,32 +135,51 @@ impl Connection {
         self.signal.place()
     }
 
-    /// Goes on as far as it can; `poller` is who polls. True if it is to be flushed when the greenlets that it has
-    /// spawned have had their turn.
+    /// Whether it is to have another turn.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.signal.is_woken()
+    }
+
+    /// Reads what its turn will ask for.
+    #[inline(always)]
+    pub(crate) fn read_ahead(&self) {
+        if let Ok(stage) = self.stage.try_borrow()
+            && let (Stage::Http1(_), Phase::Idle(_)) = (&*stage, self.shared.phase.get())
+        {
+            self.wire.read_ahead(&mut Context::from_waker(&self.waker));
+        }
+    }
+
+    /// Goes on as far as it can; `poller` is who polls.
     #[inline]
-    pub(crate) fn turn(&self, poller: usize) -> bool {
+    pub(crate) fn turn(&self, poller: usize) -> Turned {
         if self.poller.get().is_some() {
             self.again.set(true);
-            return false;
+            return Turned::Waits;
         }
         let turn = Turn::begin(self, poller);
         let mut end = if self.cut_off.get() | self.ends.killed.get() { Some(End::CutOff) } else { self.poll() };
-        // A stream may be answered, or a body begun, at once: then all of that is one write.
-        let spawned = end.is_none() && self.shared.spawned.take() && self.wire.has_output();
-        if end.is_none() && !spawned {
+        let turned = match (end.is_none() && self.wire.has_output(), self.shared.spawned.take()) {
+            (true, false) => Turned::Writes,
+            // A stream may be answered, or a body begun, at once: then all of that is one write.
+            (true, true) => Turned::Spawned,
+            (false, _) => Turned::Waits,
+        };
+        if end.is_none() && turned == Turned::Waits {
             end = self.settle();
         }
         if let Some(end) = end {
             self.end(end);
         }
         turn.end();
-        spawned
+        turned
     }
 
     /// Writes what there is to write; `poller` is who polls.
+    #[inline(always)]
     pub(crate) fn flush(&self, poller: usize) {
-        // Otherwise it has its turn soon.
-        if !self.signal.is_woken() && self.poller.get().is_none() {
+        // Otherwise it has its turn still.
+        if self.poller.get().is_none() {
             let turn = Turn::begin(self, poller);
             if let Some(end) = self.settle() {
                 self.end(end);
@@ -202,12 +201,12 @@ impl Connection {
     }
 
     /// Whether this greenlet polls it, and may run a body of it.
-    fn is_polled_in(&self, greenlet: GreenletId) -> bool {
+    pub(crate) fn is_polled_in(&self, greenlet: GreenletId) -> bool {
         self.poller.get().is_some_and(|poller| self.shared.site.polling.runs_in(poller, greenlet))
     }
 
     /// Ends it at once. Does not block.
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.ends.killed.set(true);
         if let Some(poller) = self.poller.get() {
             // A body of it blocks who polls, and may go on doing so.
@@ -498,23 +497,5 @@ impl Drop for Turn<'_> {
         self.0.poller.set(None);
         self.0.cut_off.set(true);
         self.0.signal.ring();
-    }
-}
-
-/// Tells when a connection has ended.
-struct Ends {
-    /// Whose server is told.
-    shared: Rc<Shared>,
-    /// Whether it was to end at once.
-    killed: Cell<bool>,
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        if self.killed.get() {
-            self.shared.give_permit_up();
-        } else {
-            self.shared.end();
-        }
     }
 }

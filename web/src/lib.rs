@@ -52,6 +52,7 @@ mod end;
 mod engine;
 mod exchange;
 mod framing;
+mod hold;
 mod host;
 pub mod inspect;
 mod listen;

@@ -1,10 +1,11 @@
 //! Polls the connections of a server on one hub: all of them in the same greenlet, for as long as nothing blocks it.
 //!
 //! ```text
-//!   a connection's waker ──▶ Bell: 3, 7, 1 ──▶ a poller takes them all, and polls one after the other
-//!                                                │
-//!                                                └─ one of them blocks it (a body of the user's)?
-//!                                                   The next poller is ready already and goes on with the rest.
+//!   a connection's waker ──▶ Bell: 3, 7, 1 ──▶ a poller takes them all, and for a few at a time:
+//!                                                reads ──▶ polls, one after the other ──▶ writes
+//!                                                            │
+//!                                                            └─ one of them blocks it (a body of the user's)?
+//!                                                               The next poller is ready already and goes on.
 //! ```
 //!
 //! There is always a next poller: each makes sure of that when it begins to work. If something is left to be done
@@ -17,6 +18,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use sward_runtime::lowlevel::{Killer, RemoteUnparker, fetch_ahead, is_interrupted, park};
@@ -26,6 +28,14 @@ use crate::connection::Connection;
 
 /// Connections that have their turn in a row, before others do: two calls each, so that it is as with all I/O.
 const STREAK: usize = 64;
+/// Connections that are read from, then polled, and then written to. Between two system calls the processor loses
+/// much of what it has at hand of a program, and of the kernel between two others: what is done for one connection right
+/// after the same for another takes less time.
+const ROUND: usize = 16;
+/// What a turn may take for that: who is answered by something that computes for longer gets the answer at once.
+const QUICK: Duration = Duration::from_micros(50);
+/// How many turns must have taken less, after one that took more.
+const PROBATION: usize = 256;
 /// Pollers that wait for work at most; a further one ends.
 const IDLE: usize = 2;
 
@@ -35,10 +45,10 @@ pub(crate) struct Polling {
     bell: Arc<Bell>,
     /// Connections.
     connections: RefCell<Slab<Rc<Connection>>>,
-    /// Those that are polled next.
-    batch: RefCell<VecDeque<usize>>,
-    /// Those that are flushed next.
-    unflushed: RefCell<Vec<usize>>,
+    /// What is to be done for them. The next poller goes on where one is blocked.
+    work: RefCell<Work>,
+    /// How many turns are to be quick before there are rounds again.
+    probation: Cell<usize>,
     /// The greenlets that poll.
     pollers: RefCell<Slab<Option<Killer>>>,
 }
@@ -49,8 +59,8 @@ impl Polling {
         Polling {
             bell: Arc::default(),
             connections: RefCell::default(),
-            batch: RefCell::default(),
-            unflushed: RefCell::default(),
+            work: RefCell::default(),
+            probation: Cell::new(0),
             pollers: RefCell::default(),
         }
     }
@@ -109,7 +119,7 @@ impl Polling {
 
     /// Has another one flush what is still to be flushed: who does so is about to run what may block.
     pub(crate) fn let_others_flush(&self) {
-        if self.has_unflushed() {
+        if self.work.borrow().len() > 0 {
             lock(&self.bell).call();
         }
     }
@@ -135,37 +145,47 @@ impl Polling {
         Ok(())
     }
 
-    /// Whether there is a connection to be polled, which is then in `batch`, or flushed.
+    /// Whether there is something to do: connections that were rung are in `batch` then.
     fn take_batch(&self) -> bool {
         // First: patched, a greenlet may park for this lock, and must not have borrowed what the next poller needs.
         let mut state = lock(&self.bell);
-        let mut batch = self.batch.borrow_mut();
-        if batch.is_empty() {
-            std::mem::swap(&mut *batch, &mut state.rung);
+        let mut work = self.work.borrow_mut();
+        if work.batch.is_empty() {
+            std::mem::swap(&mut work.batch, &mut state.rung);
         }
         // Also if another one has left it: that one may be blocked, and this one soon.
-        if batch.len() > 1 {
+        if work.len() > 1 {
             state.call();
         }
-        !batch.is_empty() || self.has_unflushed()
-    }
-
-    /// Whether a connection is to be flushed.
-    fn has_unflushed(&self) -> bool {
-        !self.unflushed.borrow().is_empty()
+        work.len() > 0
     }
 
     /// Whether there is a connection to be polled.
     fn has_more(&self) -> bool {
-        !lock(&self.bell).rung.is_empty() || !self.batch.borrow().is_empty()
+        !lock(&self.bell).rung.is_empty() || self.work.borrow().has_unpolled()
     }
 
-    /// The next connection of the batch, unless it has gone.
-    fn next(&self) -> Option<(usize, Option<Rc<Connection>>)> {
-        let mut batch = self.batch.borrow_mut();
-        let place = batch.pop_front()?;
+    /// Begins a round: what has come for a few connections is read, one right after the other. With only one there is
+    /// nothing to be gained.
+    #[inline]
+    fn read_ahead(&self) {
+        let many = self.probation.get() == 0 && self.work.borrow().batch.len() > 1;
+        while let Some(connection) = self.next_of_batch() {
+            if many && let Some(connection) = connection {
+                connection.read_ahead();
+            }
+        }
+    }
+
+    /// Takes the next connection into the round; none if there is no room for another one.
+    #[inline]
+    fn next_of_batch(&self) -> Option<Option<Rc<Connection>>> {
+        let Work { batch, round, .. } = &mut *self.work.borrow_mut();
+        let room = if self.probation.get() == 0 { ROUND } else { 1 };
+        let place = if round.len() < room { batch.pop_front()? } else { return None };
+        round.push_back(place);
         let connections = self.connections.borrow();
-        let ahead = |n| batch.get(n).and_then(|place| connections.get(*place));
+        let ahead = |n| batch.get(n).and_then(|place: &usize| connections.get(*place));
         // Its turn takes as long as fetching these does: in between, nothing of them was in a near cache.
         if let Some(next) = ahead(0) {
             next.fetch_ahead();
@@ -173,14 +193,73 @@ impl Polling {
         if let Some(later) = ahead(2) {
             fetch_ahead(&**later);
         }
-        Some((place, connections.get(place).cloned()))
+        Some(connections.get(place).cloned())
     }
 
-    /// A connection that is to be flushed.
-    fn next_unflushed(&self) -> Option<Rc<Connection>> {
-        let connections = self.connections.borrow();
-        std::iter::from_fn(|| self.unflushed.borrow_mut().pop()).find_map(|place| connections.get(place).cloned())
+    /// The next connection of the round, unless it has gone.
+    fn next(&self) -> Option<(usize, Option<Rc<Connection>>)> {
+        let place = self.work.borrow_mut().round.pop_front()?;
+        Some((place, self.get(place)))
     }
+
+    /// A connection has had its turn.
+    fn note(&self, place: usize, turned: Turned) {
+        let mut work = self.work.borrow_mut();
+        match turned {
+            Turned::Waits => {}
+            Turned::Writes => work.unwritten.push_back(place),
+            Turned::Spawned => work.unflushed.push(place),
+        }
+    }
+
+    /// The next connection that has something to write.
+    fn next_unwritten(&self) -> Option<Rc<Connection>> {
+        let place = self.work.borrow_mut().unwritten.pop_front()?;
+        self.get(place).or_else(|| self.next_unwritten())
+    }
+
+    /// The next connection whose greenlets have had their turn.
+    fn next_unflushed(&self) -> Option<Rc<Connection>> {
+        let place = self.work.borrow_mut().unflushed.pop()?;
+        // One that was rung has another turn soon, and writes then.
+        self.get(place).filter(|connection| !connection.is_woken()).or_else(|| self.next_unflushed())
+    }
+}
+
+/// What is to be done, and for whom: places.
+#[derive(Default)]
+struct Work {
+    /// Those that are polled next.
+    batch: VecDeque<usize>,
+    /// Those that are polled now.
+    round: VecDeque<usize>,
+    /// Those that have something to write.
+    unwritten: VecDeque<usize>,
+    /// Those that have something to write when the greenlets that they have spawned have had their turn.
+    unflushed: Vec<usize>,
+}
+
+impl Work {
+    /// How much there is.
+    fn len(&self) -> usize {
+        self.batch.len() + self.round.len() + self.unwritten.len() + self.unflushed.len()
+    }
+
+    /// Whether somebody is to be polled.
+    fn has_unpolled(&self) -> bool {
+        !(self.batch.is_empty() && self.round.is_empty())
+    }
+}
+
+/// What is left to be done for a connection that has had its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// Nothing.
+    Waits,
+    /// It has something to write.
+    Writes,
+    /// It may have more to write when the greenlets that it has spawned have had their turn.
+    Spawned,
 }
 
 /// A greenlet that polls; leaves when dropped, even before it has begun.
@@ -216,16 +295,15 @@ impl Poller {
     fn poll(&self, coming: u64) -> bool {
         let polling = &*self.polling;
         while polling.take_batch() {
-            for (place, connection) in std::iter::from_fn(|| polling.next()).take(STREAK) {
-                if connection.is_some_and(|connection| connection.turn(self.me)) {
-                    polling.unflushed.borrow_mut().push(place);
-                }
-                // A body has killed who polls it: that concerns no other.
-                if is_interrupted() {
+            for _ in 0..STREAK / ROUND {
+                if !self.go_round() {
                     return false;
                 }
+                if !polling.work.borrow().has_unpolled() {
+                    break;
+                }
             }
-            if polling.has_unflushed() || polling.has_more() {
+            if !polling.work.borrow().unflushed.is_empty() || polling.has_more() {
                 yield_now();
             }
             while let Some(connection) = polling.next_unflushed() {
@@ -238,12 +316,36 @@ impl Poller {
         }
         true
     }
+
+    /// Reads, polls and writes, each for a few connections; false if it is to end.
+    fn go_round(&self) -> bool {
+        let polling = &*self.polling;
+        let begun = Instant::now();
+        polling.read_ahead();
+        let mut turns = 0;
+        while let Some((place, connection)) = polling.next() {
+            turns += 1;
+            if let Some(connection) = connection {
+                polling.note(place, connection.turn(self.me));
+            }
+            // A body has killed who polls it: that concerns no other.
+            if is_interrupted() {
+                return false;
+            }
+        }
+        while let Some(connection) = polling.next_unwritten() {
+            connection.flush(self.me);
+        }
+        let quick = begun.elapsed() <= QUICK * turns;
+        polling.probation.set(if quick { polling.probation.get().saturating_sub(turns as usize) } else { PROBATION });
+        !is_interrupted()
+    }
 }
 
 impl Drop for Poller {
     fn drop(&mut self) {
         self.polling.pollers.borrow_mut().remove(self.me);
-        let has_left_work = !self.polling.batch.borrow().is_empty() || self.polling.has_unflushed();
+        let has_left_work = self.polling.work.borrow().len() > 0;
         lock(&self.polling.bell).leave(self.me, has_left_work);
         if self.polling.connections.borrow().is_empty() {
             return;

@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,10 @@ use crate::stream::Stream;
 const OUT_LIMIT: usize = 64 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 64 * 1024;
+/// Buffers of a kind that are kept, at most: those of connections that are polled together.
+const SPARES: usize = 16;
+/// Bytes read ahead at once: a request or two.
+const AHEAD: usize = 4096;
 /// Bytes that hyper writes in one turn at most, about: with a client that reads as fast, a long body would never end.
 const TURN_LIMIT: usize = 128 * 1024;
 /// What a write counts for at least.
@@ -38,15 +43,41 @@ const DISCARD_LIMIT: usize = 16 * 1024 * 1024;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Those of this hub.
-static BUFFERS: HubLocal<Rc<Buffers>> =
-    HubLocal::new(|| Rc::new(Buffers { scratch: RefCell::new(vec![0; SCRATCH].into()), spare: Cell::new(Vec::new()) }));
+static BUFFERS: HubLocal<Rc<Buffers>> = HubLocal::new(|| {
+    Rc::new(Buffers {
+        scratch: RefCell::new(vec![0; SCRATCH].into()),
+        spare: RefCell::default(),
+        ahead: RefCell::default(),
+    })
+});
 
 /// Buffers that the connections of a hub share, each for the moment.
 struct Buffers {
     /// What is read goes through here to hyper's buffer.
     scratch: RefCell<Box<[u8]>>,
-    /// The last `out` that was emptied.
-    spare: Cell<Vec<u8>>,
+    /// Those `out` that were emptied last.
+    spare: RefCell<Vec<Vec<u8>>>,
+    /// What is read ahead is there, while it is that. One each for the connections that are polled together.
+    ahead: RefCell<Vec<Box<Ahead>>>,
+}
+
+/// What was read before hyper asked for it.
+struct Ahead {
+    /// Holds it.
+    buffer: [u8; AHEAD],
+    /// Where what hyper has not seen yet is.
+    unread: Range<usize>,
+    /// What comes behind it.
+    error: Option<io::Error>,
+}
+
+/// Keeps a buffer for the next connection.
+#[inline]
+fn keep<T>(spares: &RefCell<Vec<T>>, buffer: T) {
+    let mut spares = spares.borrow_mut();
+    if spares.len() < SPARES {
+        spares.push(buffer);
+    }
 }
 
 /// What is spoken on a connection.
@@ -64,6 +95,8 @@ pub(crate) struct Wire {
     stream: Stream,
     /// What was read before hyper was there to read it.
     prefix: RefCell<Vec<u8>>,
+    /// What was read before hyper asked for it, which comes behind that.
+    ahead: RefCell<Option<Box<Ahead>>>,
     /// What hyper has written and the socket does not have yet.
     out: RefCell<Vec<u8>>,
     /// How much of `out` the socket has.
@@ -88,6 +121,7 @@ impl Wire {
             received: Cell::new(0),
             buffers: BUFFERS.with(Rc::clone),
             prefix: RefCell::new(Vec::new()),
+            ahead: RefCell::new(None),
             out: RefCell::new(Vec::new()),
             sent: Cell::new(0),
             left: Cell::new(0),
@@ -133,7 +167,46 @@ impl Wire {
 
     /// What was read and is to be read again.
     pub(crate) fn take_back(&self) -> Vec<u8> {
-        self.prefix.take()
+        let mut bytes = self.prefix.take();
+        if let Some(ahead) = self.ahead.take() {
+            bytes.extend_from_slice(&ahead.buffer[ahead.unread]);
+        }
+        bytes
+    }
+
+    /// Reads, for hyper to find it.
+    #[inline(always)]
+    pub(crate) fn read_ahead(&self, context: &mut Context<'_>) {
+        let mut place = self.ahead.borrow_mut();
+        if place.is_some() {
+            return;
+        }
+        let spare = self.buffers.ahead.borrow_mut().pop();
+        let mut ahead = spare.unwrap_or_else(|| Box::new(Ahead { buffer: [0; AHEAD], unread: 0..0, error: None }));
+        match self.stream.poll_read(context, &mut ahead.buffer) {
+            Poll::Ready(Ok(n)) if n > 0 => ahead.unread = 0..n,
+            Poll::Ready(Err(error)) => ahead.error = Some(error),
+            // The end of a stream is there when hyper looks.
+            Poll::Ready(Ok(_)) | Poll::Pending => return keep(&self.buffers.ahead, ahead),
+        }
+        *place = Some(ahead);
+    }
+
+    /// Gives hyper what was read ahead; none if nothing was.
+    #[inline(always)]
+    fn take_ahead(&self, buffer: &mut ReadBufCursor<'_>) -> Option<io::Result<()>> {
+        let mut place = self.ahead.borrow_mut();
+        let ahead = place.as_mut()?;
+        let len = ahead.unread.len().min(buffer.remaining());
+        let (bytes, rest) = ahead.buffer[ahead.unread.clone()].split_at(len);
+        buffer.put_slice(bytes);
+        self.received.set(self.received.get() + len as u64);
+        let result = if len > 0 { Ok(()) } else { ahead.error.take().map_or(Ok(()), Err) };
+        ahead.unread.start = AHEAD.min(ahead.unread.end - rest.len());
+        if ahead.unread.is_empty() && ahead.error.is_none() {
+            place.take().into_iter().for_each(|ahead| keep(&self.buffers.ahead, ahead));
+        }
+        Some(result)
     }
 
     /// Sends `bytes` behind what waits.
@@ -193,7 +266,7 @@ impl Wire {
         if !out.is_empty() {
             self.sent.set(0);
             out.clear();
-            self.buffers.spare.set(std::mem::take(&mut *out));
+            keep(&self.buffers.spare, std::mem::take(&mut *out));
         }
         self.stream.poll_flush(context)
     }
@@ -239,7 +312,7 @@ impl Wire {
             return self.poll_stream(context, parts);
         }
         if out.capacity() == 0 {
-            *out = self.buffers.spare.take();
+            *out = self.buffers.spare.borrow_mut().pop().unwrap_or_default();
         }
         parts.iter().for_each(|part| out.extend_from_slice(part));
         Poll::Ready(Ok(len))
@@ -263,10 +336,12 @@ impl Wire {
     /// Gives hyper what was read.
     #[inline(always)]
     fn poll_read(&self, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let had = self.take_prefix(&mut buffer);
         let len = buffer.remaining().min(SCRATCH);
-        if len == 0 {
+        if len == 0 || self.take_prefix(&mut buffer) > 0 {
             return Poll::Ready(Ok(()));
+        }
+        if let Some(result) = self.take_ahead(&mut buffer) {
+            return Poll::Ready(result);
         }
         let scratch = &mut self.buffers.scratch.borrow_mut()[..len];
         match self.stream.poll_read(context, scratch) {
@@ -275,7 +350,6 @@ impl Wire {
                 buffer.put_slice(&scratch[..n]);
                 Poll::Ready(Ok(()))
             }
-            _ if had > 0 => Poll::Ready(Ok(())),
             other => other.map_ok(drop),
         }
     }

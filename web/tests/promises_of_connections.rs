@@ -5,6 +5,9 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use support::client::Client;
 use support::{Running, bind, ms, read_answer, start_with, watched};
@@ -172,4 +175,54 @@ impl Drop for Tells {
     fn drop(&mut self) {
         self.0.borrow_mut().push("killed");
     }
+}
+
+/// Requests that come together are read, answered and written together; if what answers them computes for long, the first
+/// does not wait for the last.
+#[test]
+fn an_answer_does_not_wait_for_others_that_take_long() {
+    watched(|| {
+        const COUNT: usize = 8;
+        let received = Arc::new(AtomicUsize::new(0));
+        let (begun, seen) = (Rc::new(Cell::new(0)), received.clone());
+        let begins = begun.clone();
+        let server = start_with(bind()?, move |_| {
+            let before = begins.replace(begins.get() + 1);
+            // The first ones take long, and the server learns that; each of the others sees the answers before its own.
+            let enough = |now: Instant| before < COUNT && now.elapsed() > ms(2);
+            let since = Instant::now();
+            while !enough(since) && seen.load(Ordering::SeqCst) < before && since.elapsed() < ms(10_000) {
+                std::hint::spin_loop();
+            }
+            assert!(before < COUNT || seen.load(Ordering::SeqCst) >= before, "an answer is kept back");
+            Response::new("done")
+        })?;
+        let addr = server.addr;
+        let clients = std::thread::spawn(move || {
+            let connections: Vec<_> =
+                (0..COUNT).map(|_| std::net::TcpStream::connect(addr)).collect::<io::Result<_>>()?;
+            for _ in 0..2 {
+                for mut stream in &connections {
+                    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+                }
+                std::thread::scope(|scope| {
+                    for mut stream in &connections {
+                        let received = &received;
+                        scope.spawn(move || {
+                            let answer = read_answer(&mut stream).unwrap();
+                            assert!(answer.ends_with("done"), "{answer}");
+                            received.fetch_add(1, Ordering::SeqCst);
+                        });
+                    }
+                });
+            }
+            io::Result::Ok(())
+        });
+        while !clients.is_finished() {
+            sward::sleep(ms(1));
+        }
+        clients.join().unwrap()?;
+        assert_eq!(begun.get(), 2 * COUNT);
+        server.stop()
+    });
 }
