@@ -35,7 +35,7 @@ const ROUND: usize = 16;
 /// What a turn may take for that: who is answered by something that computes for longer gets the answer at once.
 const QUICK: Duration = Duration::from_micros(50);
 /// How many turns must have taken less, after one that took more.
-const PROBATION: usize = 256;
+const PROBATION: usize = 64;
 /// Pollers that wait for work at most; a further one ends.
 const IDLE: usize = 2;
 
