@@ -44,6 +44,9 @@ use crate::wire::LARGE;
 /// Exchanges that are kept for the next requests of a hub, at most.
 const SPARES: usize = 64;
 
+/// Header fields of a request, at most, unless the server says something else.
+const MAX_HEADERS: usize = 100;
+
 /// hyper's view of the application.
 pub(crate) struct Exchanges(pub(crate) Rc<Shared>);
 
@@ -59,6 +62,8 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
             Some(StatusCode::BAD_REQUEST)
         } else if incoming.size_hint().lower() > shared.settings.max_body {
             Some(StatusCode::PAYLOAD_TOO_LARGE)
+        } else if head.headers.len() > shared.settings.max_headers.unwrap_or(MAX_HEADERS) {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) // only HTTP/2: hyper itself counts those of HTTP/1
         } else if shared.is_full() {
             Some(StatusCode::SERVICE_UNAVAILABLE)
         } else {

@@ -140,7 +140,7 @@ settings! {
     /// # std::io::Result::Ok(())
     /// ```
     max_head: usize => max_head = max_head;
-    /// The most header fields of an HTTP/1 request (100): more are answered with 431.
+    /// The most header fields of a request (100): more are answered with 431.
     ///
     /// ```
     /// let server = sward::web::Server::bind("127.0.0.1:0")?.max_headers(50);

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// Bytes of a request's head.
     pub(crate) max_head: usize,
-    /// Header fields of a request; hyper's own limit if it is not set.
+    /// Header fields of a request; if it is not set, 100, which is hyper's own limit for HTTP/1: setting that costs time.
     pub(crate) max_headers: Option<usize>,
     /// Bytes of a request's body.
     pub(crate) max_body: u64,

@@ -46,6 +46,17 @@ fn a_head_that_is_too_large_is_answered_with_431() {
         let server = start_with(bind()?.max_headers(3), |_| Response::new("x"))?;
         let answer = server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(3)))?;
         assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
+        let client = Client::connect(server.addr)?;
+        assert_eq!(client.begin_with("/", None, 3)?.status(), 200);
+        assert_eq!(client.begin_with("/", None, 4)?.status(), 431);
+        drop(client);
+        server.stop()?;
+
+        let server = start_with(bind()?, |_| Response::new("x"))?;
+        let client = Client::connect(server.addr)?;
+        assert_eq!(client.begin_with("/", None, 100)?.status(), 200);
+        assert_eq!(client.begin_with("/", None, 101)?.status(), 431);
+        drop(client);
         server.stop()
     });
 }

@@ -78,10 +78,18 @@ impl Client {
 
     /// A request with an optional body; the answer's head.
     pub fn begin(&self, path: &str, body: Option<&str>) -> io::Result<Response<Incoming>> {
+        self.begin_with(path, body, 0)
+    }
+
+    /// The same, with so many header fields.
+    pub fn begin_with(&self, path: &str, body: Option<&str>, fields: usize) -> io::Result<Response<Incoming>> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let body = Bytes1(Cell::new(body.map(|text| Bytes::from(text.to_owned()))));
-        let request = Request::builder().method(method).uri(format!("http://test{path}")).body(body).unwrap();
-        sward::block_on(self.0.clone().send_request(request)).map_err(io::Error::other)
+        let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
+        for _ in 0..fields {
+            request = request.header("x", "y");
+        }
+        sward::block_on(self.0.clone().send_request(request.body(body).unwrap())).map_err(io::Error::other)
     }
 
     /// A request with an optional body: status and text.
