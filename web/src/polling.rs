@@ -214,15 +214,15 @@ impl Polling {
 
     /// The next connection that has something to write.
     fn next_unwritten(&self) -> Option<Rc<Connection>> {
-        let place = self.work.borrow_mut().unwritten.pop_front()?;
-        self.get(place).or_else(|| self.next_unwritten())
+        std::iter::from_fn(|| self.work.borrow_mut().unwritten.pop_front()).find_map(|place| self.get(place))
     }
 
     /// The next connection whose greenlets have had their turn.
     fn next_unflushed(&self) -> Option<Rc<Connection>> {
-        let place = self.work.borrow_mut().unflushed.pop()?;
+        let mut connections =
+            std::iter::from_fn(|| self.work.borrow_mut().unflushed.pop()).filter_map(|place| self.get(place));
         // One that was rung has another turn soon, and writes then.
-        self.get(place).filter(|connection| !connection.is_woken()).or_else(|| self.next_unflushed())
+        connections.find(|connection| !connection.is_woken())
     }
 }
 
