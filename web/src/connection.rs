@@ -178,14 +178,16 @@ impl Connection {
     /// Writes what there is to write; `poller` is who polls.
     #[inline(always)]
     pub(crate) fn flush(&self, poller: usize) {
-        // Otherwise it has its turn still.
-        if self.poller.get().is_none() {
-            let turn = Turn::begin(self, poller);
-            if let Some(end) = self.settle() {
-                self.end(end);
-            }
-            turn.end();
+        if self.poller.get().is_some() {
+            // It has another turn already, in which a body may block. A failure is found again.
+            _ = self.wire.poll_flush(&mut Context::from_waker(&self.waker));
+            return;
         }
+        let turn = Turn::begin(self, poller);
+        if let Some(end) = self.settle() {
+            self.end(end);
+        }
+        turn.end();
     }
 
     /// Asks the processor to fetch what a turn needs.
