@@ -158,7 +158,7 @@ impl Connection {
             return Turned::Waits;
         }
         let turn = Turn::begin(self, poller);
-        let mut end = if self.cut_off.get() | self.ends.killed.get() { Some(End::CutOff) } else { self.poll() };
+        let mut end = if self.cut_off.get() | self.ends.killed.get() { self.was_cut_off() } else { self.poll() };
         let turned = match (end.is_none() && self.wire.has_output(), self.shared.spawned.take()) {
             (true, false) => Turned::Writes,
             // A stream may be answered, or a body begun, at once: then all of that is one write.
@@ -254,6 +254,13 @@ impl Connection {
             self.exchange_engine(&mut stage);
         }
         None
+    }
+
+    /// Instead of `poll`, if a turn did not come to its end, or none is to begin.
+    #[cold]
+    fn was_cut_off(&self) -> Option<End> {
+        self.signal.clear(); // what it has to say may have to wait for the socket
+        Some(End::CutOff)
     }
 
     /// As `poll`, for what is not HTTP/1.

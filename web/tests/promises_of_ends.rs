@@ -82,6 +82,25 @@ fn everything(request: &Request<Body>) -> Response<Reply> {
     Response::new("done".into())
 }
 
+/// An HTTP/2 connection with a stream for each of these paths, of which `/` has been answered.
+fn http2(addr: SocketAddr, paths: &[&str]) -> io::Result<std::net::TcpStream> {
+    let mut client = std::net::TcpStream::connect(addr)?;
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+    for (stream, path) in (1..).step_by(2).zip(paths) {
+        let mut fields = vec![0x82, 0x86, 0x01, 1, b'a', 0x04, path.len() as u8]; // GET, http, an authority and a path
+        fields.extend(path.as_bytes());
+        client.write_all(&[0, 0, fields.len() as u8, 1, 5, 0, 0, 0, stream])?;
+        client.write_all(&fields)?;
+    }
+    let mut said = Vec::new();
+    while paths.contains(&"/") && !said.ends_with(b"done") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        said.push(byte[0]);
+    }
+    Ok(client)
+}
+
 /// Clients of such a server, which are where it takes long.
 fn clients(addr: SocketAddr) -> io::Result<Vec<std::net::TcpStream>> {
     let mut clients = Vec::new();
@@ -97,13 +116,21 @@ fn clients(addr: SocketAddr) -> io::Result<Vec<std::net::TcpStream>> {
             }
             clients.push(client);
         }
+        clients.push(http2(addr, &[])?);
+        clients.push(http2(addr, &["/", "/sleeps", "/never", "/writes", "/sleeps", "/sleeps"])?);
+        clients.push(http2(addr, &["/sleeps", "/blocks"])?);
+        // It is sent an answer, and goes on.
+        let mut lingers = std::net::TcpStream::connect(addr)?;
+        lingers.write_all(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 100\r\n\r\n")?;
+        assert!(read_answer(&mut lingers)?.ends_with("done"));
+        clients.push(lingers);
     }
     thread::sleep(ms(20)); // all of them are where they are to be
     Ok(clients)
 }
 
-/// Has a hub of its own serve until `end` is true, in one of several ways.
-fn serve_until(end: &AtomicBool, way: &str, addr: mpsc::Sender<SocketAddr>) -> io::Result<()> {
+/// Has a hub of its own serve until `end` is true, in one of several ways; `app` is kept for as long as the application is.
+fn serve_until(end: &AtomicBool, way: &str, app: Arc<()>, addr: mpsc::Sender<SocketAddr>) -> io::Result<()> {
     let server = bind()?;
     addr.send(server.local_addr()?).unwrap();
     let until_end = || {
@@ -111,7 +138,13 @@ fn serve_until(end: &AtomicBool, way: &str, addr: mpsc::Sender<SocketAddr>) -> i
             sward::sleep(ms(1));
         }
     };
-    let serve = move || server.serve(|request| everything(&request));
+    let handle = server.handle();
+    let serve = move || {
+        server.serve(move |request| {
+            _ = &app;
+            everything(&request)
+        })
+    };
     match way {
         "its hub is run to the end" => sward::run(|| {
             sward::spawn(serve);
@@ -126,12 +159,18 @@ fn serve_until(end: &AtomicBool, way: &str, addr: mpsc::Sender<SocketAddr>) -> i
             sward::spawn(serve);
             until_end();
         }
-        _ => {
+        "serve is killed" => {
             let serving = sward::spawn(serve);
             until_end();
             serving.kill();
             _ = serving.join();
             sward::sleep(ms(20)); // the hub goes on
+        }
+        _ => {
+            let serving = sward::spawn(serve);
+            until_end();
+            assert!(!handle.stop_timeout(ms(10)));
+            serving.join().unwrap()?;
         }
     }
     Ok(())
@@ -144,15 +183,18 @@ fn connections_end_with_their_hub() {
         "serve is killed, and its hub run to the end",
         "its thread ends",
         "serve is killed",
+        "the grace time ends",
     ];
     for way in ways {
         watched(|| {
             let (end, (tell, told)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
-            let theirs = end.clone();
-            let hub = thread::spawn(move || serve_until(&theirs, way, tell));
+            let (theirs, app) = (end.clone(), Arc::new(()));
+            let their_app = app.clone();
+            let hub = thread::spawn(move || serve_until(&theirs, way, their_app, tell));
             let clients = clients(told.recv().unwrap())?;
             end.store(true, Ordering::SeqCst);
             hub.join().unwrap()?;
+            assert_eq!(Arc::strong_count(&app), 1, "{way}: something is kept");
             for (place, mut client) in clients.into_iter().enumerate() {
                 client.set_read_timeout(Some(ms(5000)))?;
                 let mut rest = Vec::new();
@@ -163,6 +205,64 @@ fn connections_end_with_their_hub() {
             Ok(())
         });
     }
+}
+
+/// Says a lot, and a while later kills who polls it.
+#[derive(Default)]
+struct Cut {
+    said: usize,
+}
+
+impl http_body::Body for Cut {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: &[u8] = &[b'x'; 14_000];
+        self.said += 1;
+        if self.said == 1 {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PIECE)))));
+        }
+        if self.said > 2 {
+            sward::current().kill();
+            sward::sleep(Duration::from_secs(50));
+        }
+        let waker = cx.waker().clone();
+        sward::spawn_later(ms(20), || waker.wake());
+        Poll::Pending
+    }
+}
+
+/// A client that takes little at a time.
+fn connect_narrowly(addr: SocketAddr) -> io::Result<std::net::TcpStream> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 2000)?;
+    rustix::net::connect(&socket, &addr)?;
+    Ok(socket.into())
+}
+
+#[test]
+fn what_was_said_before_a_connection_was_cut_off_is_sent() {
+    watched(|| {
+        let listener = sward::net::TcpListener::bind("127.0.0.1:0")?;
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4000)?; // connections inherit it
+        let addr = listener.local_addr()?;
+        let server = Server::from(listener).write_timeout(None).head_timeout(None); // nothing else wakes it
+        let handle = server.handle();
+        let serving = sward::spawn(move || server.serve(|_| Response::new(Reply::from_body(Cut::default()))));
+        let mut client = connect_narrowly(addr)?;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+        sward::sleep(ms(50)); // it is cut off, with much of that unsent
+        let reader = thread::spawn(move || {
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).map(|_| answer)
+        });
+        let answer = sward::offload(|| reader.join().unwrap())?;
+        assert_eq!(answer.iter().filter(|byte| **byte == b'x').count(), 14_000);
+        assert!(!answer.ends_with(b"0\r\n\r\n"), "nobody takes it for a whole one");
+        handle.stop();
+        serving.join().unwrap()
+    });
 }
 
 /// Nobody waits for itself.
