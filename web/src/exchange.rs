@@ -323,7 +323,25 @@ impl Exchange {
                 response.headers_mut().remove(http::header::CONTENT_LENGTH);
             }
         }
+        if self.version >= Version::HTTP_2 {
+            self.without_body(response);
+        }
         Ok(())
+    }
+
+    /// Takes the body from an answer that may have none: hyper does so under HTTP/1 only.
+    fn without_body(&self, response: &mut Response<Reply>) {
+        match response.status() {
+            StatusCode::NO_CONTENT => _ = response.headers_mut().remove(http::header::CONTENT_LENGTH),
+            StatusCode::NOT_MODIFIED => {}
+            _ if self.method != Method::HEAD => return,
+            _ => {
+                if let Some(length) = response.body().size_hint().exact().filter(|length| *length > 0) {
+                    response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+                }
+            }
+        }
+        *response.body_mut() = Reply::default();
     }
 
     /// Puts another answer in the place of one that is none.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use support::client::Client;
+use support::client::{Client, next};
 use support::{Running, bind, ms, read_answer, start, watched};
 use sward::web::{Body, Reply, Request, Response};
 
@@ -256,6 +256,66 @@ fn a_handler_returns_many_kinds_of_bodies() {
             assert_eq!(client.send(path, None)?, (200, "text".to_owned()), "{path}");
         }
         drop(client);
+        server.stop()
+    });
+}
+
+/// Answers with the status of the path and a body, which a writer writes if the query says so, and with a length if it
+/// says that.
+fn body_always(request: Request<Body>) -> Response<Reply> {
+    let status: u16 = request.uri().path()[1..4].parse().unwrap();
+    let response = Response::builder().status(status);
+    match request.uri().query() {
+        Some("writer") => response.body(Reply::from_writer(|writer| writer.write_all(b"body"))),
+        Some(len) => response.header("content-length", len).body("body".into()),
+        None => response.body("body".into()),
+    }
+    .unwrap()
+}
+
+#[test]
+fn an_answer_without_a_body_has_none_whatever_the_handler_says() {
+    watched(|| {
+        let server = start(body_always)?;
+        let next = "GET /200 HTTP/1.1\r\nhost: a\r\n\r\n";
+        for (request, head) in [
+            ("GET /204", "HTTP/1.1 204 No Content\r\n\r\n"),
+            ("GET /204?writer", "HTTP/1.1 204 No Content\r\n\r\n"),
+            ("GET /304", "HTTP/1.1 304 Not Modified\r\n\r\n"),
+            ("GET /304?writer", "HTTP/1.1 304 Not Modified\r\n\r\n"),
+            ("HEAD /200", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"),
+            ("HEAD /404?writer", "HTTP/1.1 404 Not Found\r\n\r\n"),
+        ] {
+            let answer = server.send(&format!("{request} HTTP/1.1\r\nhost: a\r\n\r\n{next}"))?;
+            assert_eq!(answer, format!("{head}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"), "{request}");
+        }
+        server.stop()
+    });
+}
+
+#[test]
+fn nor_has_it_one_over_http2() {
+    watched(|| {
+        let server = start(body_always)?;
+        let client = Client::connect(server.addr)?;
+        for (method, path, length) in [
+            ("GET", "/204", None),
+            ("GET", "/204?4", None),
+            ("GET", "/204?writer", None),
+            ("GET", "/304", None),
+            ("GET", "/304?4", Some("4")),
+            ("GET", "/304?writer", None),
+            ("HEAD", "/200", Some("4")),
+            ("HEAD", "/200?5", Some("4")),
+            ("HEAD", "/204", None),
+            ("HEAD", "/404?writer", None),
+        ] {
+            let response = client.ask(Request::builder().method(method), path, None)?;
+            let said = response.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+            assert_eq!(said.as_deref(), length, "{method} {path}");
+            assert_eq!(next(&mut response.into_body())?, None, "{method} {path}");
+        }
+        assert_eq!(client.send("/200", None)?, (200, "body".to_owned()));
         server.stop()
     });
 }

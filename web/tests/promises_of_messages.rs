@@ -381,33 +381,6 @@ fn large_answers_are_whole_whatever_comes_before_and_after_them() {
     }
 }
 
-#[test]
-fn an_answer_without_a_body_has_none_whatever_the_handler_says() {
-    watched(|| {
-        let server = start(|request| {
-            let status: u16 = request.uri().path()[1..4].parse().unwrap();
-            let body = match request.uri().query() {
-                Some("writer") => Reply::from_writer(|writer| writer.write_all(b"body")),
-                _ => "body".into(),
-            };
-            Response::builder().status(status).body(body).unwrap()
-        })?;
-        let next = "GET /200 HTTP/1.1\r\nhost: a\r\n\r\n";
-        for (request, head) in [
-            ("GET /204", "HTTP/1.1 204 No Content\r\n\r\n"),
-            ("GET /204?writer", "HTTP/1.1 204 No Content\r\n\r\n"),
-            ("GET /304", "HTTP/1.1 304 Not Modified\r\n\r\n"),
-            ("GET /304?writer", "HTTP/1.1 304 Not Modified\r\n\r\n"),
-            ("HEAD /200", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"),
-            ("HEAD /404?writer", "HTTP/1.1 404 Not Found\r\n\r\n"),
-        ] {
-            let answer = server.send(&format!("{request} HTTP/1.1\r\nhost: a\r\n\r\n{next}"))?;
-            assert_eq!(answer, head.to_owned() + &ok("body"), "{request}");
-        }
-        server.stop()
-    });
-}
-
 /// What a handler sees of a target: as it was sent.
 #[test]
 fn targets_arrive_as_they_were_sent() {

@@ -12,6 +12,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::{Executor, ReadBufCursor};
 use sward::lowlevel::Direction;
 use sward::net::TcpStream;
+use sward::web::http::request;
 use sward::web::{Request, Response};
 
 /// A socket for hyper.
@@ -83,13 +84,18 @@ impl Client {
 
     /// The same, with so many header fields.
     pub fn begin_with(&self, path: &str, body: Option<&str>, fields: usize) -> io::Result<Response<Incoming>> {
-        let method = if body.is_some() { "POST" } else { "GET" };
-        let body = Bytes1(Cell::new(body.map(|text| Bytes::from(text.to_owned()))));
-        let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
+        let mut request = Request::builder().method(if body.is_some() { "POST" } else { "GET" });
         for _ in 0..fields {
             request = request.header("x", "y");
         }
-        sward::block_on(self.0.clone().send_request(request.body(body).unwrap())).map_err(io::Error::other)
+        self.ask(request, path, body)
+    }
+
+    /// Any request; the answer's head.
+    pub fn ask(&self, request: request::Builder, path: &str, body: Option<&str>) -> io::Result<Response<Incoming>> {
+        let body = Bytes1(Cell::new(body.map(|text| Bytes::from(text.to_owned()))));
+        let request = request.uri(format!("http://test{path}")).body(body).unwrap();
+        sward::block_on(self.0.clone().send_request(request)).map_err(io::Error::other)
     }
 
     /// A request with an optional body: status and text.
