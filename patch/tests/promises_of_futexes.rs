@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use libc::c_int;
@@ -173,5 +173,32 @@ fn a_wake_that_a_hub_has_not_heard_of_when_it_ends_goes_to_the_next() {
         step.store(2, Ordering::SeqCst);
         ends.join().unwrap();
         assert_eq!(next.join().unwrap(), 0);
+    });
+}
+
+/// The root waits in the kernel, and its thread with it: were a greenlet alone woken, nobody would ever run.
+#[test]
+fn a_root_and_its_greenlets_may_wait_for_the_same_mutex() {
+    patched_with_locks("a_root_and_its_greenlets_may_wait_for_the_same_mutex", || {
+        for _ in 0..20 {
+            let (mutex, (waits, waiting)) = (Arc::new(Mutex::new(0)), mpsc::channel());
+            let held = mutex.lock().unwrap();
+            let theirs = mutex.clone();
+            let hub = thread::spawn(move || {
+                let greenlets = [(); 2].map(|()| {
+                    let theirs = theirs.clone();
+                    sward::spawn(move || *theirs.lock().unwrap() += 1)
+                });
+                sward::sleep(ms(1)); // they wait
+                waits.send(()).unwrap();
+                *theirs.lock().unwrap() += 1;
+                sward::join_all(greenlets).into_iter().for_each(|result| result.unwrap());
+            });
+            waiting.recv().unwrap();
+            thread::sleep(ms(5)); // so does the root
+            drop(held);
+            hub.join().unwrap();
+            assert_eq!(*mutex.lock().unwrap(), 3);
+        }
     });
 }

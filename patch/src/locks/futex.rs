@@ -18,17 +18,21 @@
 //!
 //! Threads that wait in the kernel and greenlets that wait here are two queues for one word. Where both
 //! have waiters they take turns: else those in the second queue could starve.
+//!
+//! But a root waits in the kernel, and so does who wakes in the hub's own loop, or unwinds. A greenlet of that thread
+//! which is woken does not run then: if it was the only one, nobody would. So while there are such threads each wake is
+//! for both queues. Who waits for a futex must expect to be woken for nothing.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::arch::asm;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 use libc::{
     CLOCK_MONOTONIC, CLOCK_REALTIME, EAGAIN, EFAULT, EINVAL, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE,
     FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
     SYS_futex, c_int, c_long, timespec,
 };
-use sward_runtime::lowlevel::hooks::Ended;
+use sward_runtime::lowlevel::hooks::{self, Ended};
 
 use super::limit::{Limit, Passed};
 use super::table::{self, Kind, Place, Waker};
@@ -78,11 +82,15 @@ unsafe extern "C" fn other(
         match call.operation() {
             FUTEX_WAKE | FUTEX_WAKE_BITSET => call.wake_both(),
             FUTEX_WAIT | FUTEX_WAIT_BITSET if !super::is_shut() => call.wait(crate::table::syscall()),
+            FUTEX_WAIT | FUTEX_WAIT_BITSET => call.block(),
             FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_WAKE_OP => call.rare(),
             _ => call.make(),
         }
     }
 }
+
+/// How many threads that have a hub wait in the kernel.
+static BLOCKED: AtomicUsize = AtomicUsize::new(0);
 
 /// A call of `futex(2)`.
 #[derive(Clone, Copy)]
@@ -168,6 +176,14 @@ impl Call {
     unsafe fn wake_both(&self) -> c_long {
         /// Counts such wakes.
         static TURN: AtomicU32 = AtomicU32::new(0);
+        // After the value was changed: who is not counted yet finds it changed.
+        fence(Ordering::SeqCst);
+        if BLOCKED.load(Ordering::SeqCst) > 0 {
+            // SAFETY: the caller's arguments.
+            let threads = unsafe { self.make() };
+            let Ok(woken) = usize::try_from(threads) else { return threads };
+            return (woken + table::wake(self.place(), self.count(), Waker::Ordinary)).min(self.count()) as c_long;
+        }
         if !table::waits(self.place()) || TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             // SAFETY: the caller's arguments.
             let woken = unsafe { self.make() };
@@ -219,13 +235,26 @@ impl Call {
         }
     }
 
+    /// Waits, in the kernel.
+    unsafe fn block(&self) -> c_long {
+        if !super::is_open() || !hooks::on_hub() {
+            // SAFETY: the caller's arguments.
+            return unsafe { self.make() };
+        }
+        BLOCKED.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as above.
+        let result = unsafe { self.make() };
+        BLOCKED.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
     /// Waits, in a greenlet.
     unsafe fn wait(&self, function: &'static Function) -> c_long {
         // SAFETY: the caller's arguments.
         let limit = unsafe { self.limit() };
         let Some((inside, limit)) = super::enter(function).zip(limit) else {
             // SAFETY: the caller's arguments.
-            return unsafe { self.make() };
+            return unsafe { self.block() };
         };
         let place = self.place();
         if !self.word.is_multiple_of(align_of::<AtomicU32>()) || place.bits == 0 {
