@@ -134,11 +134,14 @@ impl Polling {
 
     /// Makes sure that somebody comes when it is rung, or when who polls is blocked.
     fn ensure_next(self: &Rc<Self>) -> io::Result<()> {
-        if lock(&self.bell).has_next() {
+        let mut state = lock(&self.bell);
+        if state.has_next() {
             return Ok(());
         }
+        // Under the same lock, for which a greenlet may park, patched: of two that were called one would wait for ever.
         let me = self.pollers.borrow_mut().insert(None);
-        lock(&self.bell).called = Some(me);
+        state.called = Some(me);
+        drop(state);
         let poller = Poller { polling: self.clone(), me, has_begun: Cell::new(false) };
         let greenlet = Builder::new().name("web poller").spawn(move || poller.work())?;
         self.pollers.borrow_mut()[me] = Some(Killer::of(&greenlet));

@@ -226,3 +226,35 @@ fn an_answer_does_not_wait_for_others_that_take_long() {
         server.stop()
     });
 }
+
+/// Whichever of the server's hubs it is on.
+#[test]
+fn a_handler_may_stop_its_server_on_any_hub() {
+    watched(|| {
+        for n in 0..12 {
+            let server = bind()?.threads(3);
+            let (addr, handle) = (server.local_addr()?, server.handle());
+            let theirs = handle.clone();
+            let serving = sward::spawn(move || {
+                server.serve(move |_| {
+                    if n % 2 == 0 {
+                        sward::sleep(ms(1));
+                    }
+                    theirs.stop();
+                    Response::new("done")
+                })
+            });
+            let mut idle: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(addr)).collect::<io::Result<_>>()?;
+            let mut stream = TcpStream::connect(addr)?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            assert!(read_answer(&mut stream)?.ends_with("done"));
+            serving.join().unwrap()?;
+            assert!(handle.is_stopped());
+            for idle in &mut idle {
+                let end = idle.read(&mut [0]);
+                assert!(end.is_err() || end.is_ok_and(|n| n == 0));
+            }
+        }
+        Ok(())
+    });
+}
