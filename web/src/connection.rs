@@ -14,8 +14,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use httpdate::HttpDate;
 use sward_net::Permit;
 use sward_runtime::lowlevel::fetch_ahead;
 use sward_runtime::{GreenletId, timeout};
@@ -36,8 +37,8 @@ use crate::wire::{Dialect, Wire};
 /// answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a client gets that does not send its request.
-const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// What a client gets that does not send its request; its date comes behind, as hyper's.
+const TIMED_OUT: &str = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ndate: ";
 
 /// What a connection is at.
 enum Stage {
@@ -440,7 +441,8 @@ impl Connection {
             // Behind half an answer it would be taken for the rest of that.
             End::HeadTimedOut if self.wire.received() == 0 || self.wire.has_output() => return self.leave(),
             End::HeadTimedOut => {
-                self.wire.append(TIMED_OUT);
+                let date = HttpDate::from(SystemTime::now());
+                self.wire.append(format!("{TIMED_OUT}{date}\r\n\r\n").as_bytes());
                 (Some(LINGER), true)
             }
             End::Done(result) => {
