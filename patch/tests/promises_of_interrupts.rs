@@ -58,6 +58,23 @@ fn a_timeout_ends_patched_calls() {
     });
 }
 
+/// As the guide has it: std unwraps what it reads of a child.
+#[test]
+fn a_timeout_of_a_childs_output_is_a_panic_of_std() {
+    patched("a_timeout_of_a_childs_output_is_a_panic_of_std", || {
+        let limited = |theirs| {
+            sward::spawn(move || {
+                sward::timeout(ms(30), || match theirs {
+                    true => std::process::Command::new("sleep").arg("0.2").output(),
+                    false => sward::process::Command::new("sleep").arg("0.2").output(),
+                })
+            })
+        };
+        assert!(limited(true).join().unwrap_err().is_panic());
+        assert_eq!(limited(false).join().unwrap().unwrap_err(), sward::Elapsed);
+    });
+}
+
 #[test]
 fn a_killed_greenlet_that_ignores_errors_does_not_starve_the_others() {
     patched("a_killed_greenlet_that_ignores_errors_does_not_starve_the_others", || {
