@@ -9,6 +9,8 @@
 //!   remind     ──▶ of the limit that passes next
 //! ```
 
+mod limits;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -21,7 +23,7 @@ use sward_net::Permit;
 use sward_runtime::lowlevel::fetch_ahead;
 use sward_runtime::{GreenletId, timeout};
 
-use crate::end::{End, Late};
+use crate::end::End;
 use crate::engine::{Http1, Http2};
 use crate::hold::{Ends, Hold};
 use crate::polling::Turned;
@@ -301,6 +303,7 @@ impl Connection {
             Dialect::Http2 => {
                 // A connection without requests is idle: it has no head that could be late.
                 self.shared.phase.set(Phase::Idle(Instant::now()));
+                self.shared.streams_checked.set(Some(Instant::now()));
                 Stage::Http2(Box::new(Http2::new(&self.wire, &self.shared)))
             }
         };
@@ -346,6 +349,9 @@ impl Connection {
         if let Poll::Ready(Err(error)) = self.wire.poll_flush(&mut Context::from_waker(&self.waker)) {
             return Some(End::Broken(error));
         }
+        if let (Phase::Idle(_), Some(stalled)) = (self.shared.phase.get(), self.wire.stalled_since()) {
+            self.shared.phase.set(Phase::Idle(stalled)); // not idle before the client has its answer
+        }
         if (self.reminded.get() || self.shared.is_stopping())
             && let Some(end) = self.hear()
         {
@@ -353,63 +359,6 @@ impl Connection {
         }
         self.ask_reminder();
         None
-    }
-}
-
-/// Limits.
-impl Connection {
-    /// Whether it will be reminded at that time.
-    pub(crate) fn expects_reminder(&self, at: Instant) -> bool {
-        self.reminder.get() == Some(at)
-    }
-
-    /// Has it look at its limits, when it has been polled: what has come in time counts.
-    pub(crate) fn remind(&self) {
-        self.reminder.set(None);
-        self.reminded.set(true);
-        self.signal.ring();
-    }
-
-    /// Asks to be reminded of the limit that passes next.
-    #[inline(always)]
-    fn ask_reminder(&self) {
-        if let Some((at, _)) = self.next_limit()
-            && self.reminder.get().is_none_or(|reminder| reminder > at)
-        {
-            self.reminder.set(Some(at));
-            self.shared.site.remind(self.place(), at);
-        }
-    }
-
-    /// It was reminded, or the server stops.
-    #[cold]
-    fn hear(&self) -> Option<End> {
-        if self.shared.is_stopping() && self.closing.get().is_none() {
-            match &*self.stage.borrow() {
-                Stage::Undecided => return Some(End::HeadTimedOut),
-                Stage::Http1(_) | Stage::Http2(_) => self.close(),
-                Stage::Closing { .. } | Stage::Over => {}
-            }
-        }
-        if self.signal.is_woken() || !self.reminded.take() {
-            return None; // in the first case it has another turn, and hears then
-        }
-        match self.next_limit() {
-            Some((at, late)) if at <= Instant::now() => {
-                let end = late.end();
-                if end.is_none() {
-                    self.close();
-                }
-                end
-            }
-            _ => None,
-        }
-    }
-
-    /// The limit that passes first, and what is late then.
-    #[inline]
-    fn next_limit(&self) -> Option<(Instant, Late)> {
-        Late::next(&self.shared, self.closing.get(), self.wire.stalled_since())
     }
 }
 

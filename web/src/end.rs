@@ -52,14 +52,16 @@ pub(crate) enum Late {
     Closing,
     /// The client's reading of an answer.
     Writing,
+    /// A look at the streams of HTTP/2, which have windows of their own.
+    Streams,
 }
 
 impl Late {
-    /// How the connection ends; none: it is idle, and closes.
+    /// How the connection ends; none: it does not, but something is to be done.
     pub(crate) fn end(self) -> Option<End> {
         match self {
             Late::Head => Some(End::HeadTimedOut),
-            Late::Idle => None,
+            Late::Idle | Late::Streams => None,
             Late::Closing => Some(End::TimedOut("does not close its idle connection")),
             Late::Writing => Some(End::TimedOut("does not read its answer")),
         }
@@ -72,7 +74,12 @@ impl Late {
         let settings = &shared.settings;
         let limit = match shared.phase.get() {
             Phase::Head(since) => after(since, settings.head_timeout).map(|at| (at, Late::Head)),
-            Phase::Busy => None,
+            Phase::Busy => {
+                let half = settings.write_timeout.map(|limit| limit / 2);
+                shared.streams_checked.get().and_then(|since| after(since, half)).map(|at| (at, Late::Streams))
+            }
+            // The last answer is under way still.
+            Phase::Idle(_) if stalled.is_some() => None,
             Phase::Idle(since) => match closing {
                 None => after(since, settings.keep_alive).map(|at| (at, Late::Idle)),
                 Some(begun) => after(begun.max(since), Some(CLOSING)).map(|at| (at, Late::Closing)),

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use hyper::server::conn::{http1, http2};
 
-use crate::exchange::Exchanges;
+use crate::exchange::{Exchanges, Fetched};
 use crate::shared::Shared;
 use crate::wire::{HyperIo, Wire};
 
@@ -62,16 +63,43 @@ impl Http1 {
     }
 }
 
-/// A stream's future, as hyper hands it over.
-type StreamFuture = Pin<Box<dyn Future<Output = ()>>>;
+/// A stream of an HTTP/2 connection. When it is dropped before its end it is reset.
+pub(crate) struct Stream {
+    /// The stream, as hyper hands it over.
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    /// Its answer.
+    fetched: Option<Fetched>,
+}
 
-/// Takes the futures of an HTTP/2 connection's streams.
-#[derive(Clone, Default)]
-struct Executor(Rc<RefCell<Vec<StreamFuture>>>);
+impl Stream {
+    /// Whether its client has let it lie since then, or for longer.
+    fn is_left_since(&self, then: Instant) -> bool {
+        self.fetched.as_ref().and_then(|fetched| fetched.get()).is_some_and(|fetched| fetched <= then)
+    }
+}
+
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.future.as_mut().poll(context)
+    }
+}
+
+/// Takes the streams of an HTTP/2 connection.
+#[derive(Clone)]
+struct Executor {
+    /// New ones.
+    streams: Rc<RefCell<Vec<Stream>>>,
+    /// The connection.
+    shared: Rc<Shared>,
+}
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, future: F) {
-        self.0.borrow_mut().push(Box::pin(future));
+        // hyper calls the service right before it hands over the stream.
+        let fetched = self.shared.newest_stream();
+        self.streams.borrow_mut().push(Stream { future: Box::pin(future), fetched });
     }
 }
 
@@ -83,13 +111,13 @@ pub(crate) struct Http2 {
     /// New streams.
     executor: Executor,
     /// Streams.
-    streams: FuturesUnordered<StreamFuture>,
+    streams: FuturesUnordered<Stream>,
 }
 
 impl Http2 {
     /// On a connection whose first bytes said so.
     pub(crate) fn new(wire: &Rc<Wire>, shared: &Rc<Shared>) -> Http2 {
-        let executor = Executor::default();
+        let executor = Executor { streams: Rc::default(), shared: shared.clone() };
         let mut builder = http2::Builder::new(executor.clone());
         builder.max_header_list_size(u32::try_from(shared.settings.max_head).unwrap_or(u32::MAX));
         let connection = builder.serve_connection(HyperIo(wire.clone()), Exchanges(shared.clone()));
@@ -103,13 +131,24 @@ impl Http2 {
             if result.is_ready() {
                 return result;
             }
-            self.streams.extend(self.executor.0.borrow_mut().drain(..));
+            self.streams.extend(self.executor.streams.borrow_mut().drain(..));
             match Pin::new(&mut self.streams).poll_next(context) {
                 // A stream has ended; the connection may have something to say about it.
                 Poll::Ready(Some(())) => {}
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Takes out the streams that their client has let lie since then, or for longer: to be dropped.
+    pub(crate) fn take_left_since(&mut self, then: Instant) -> Vec<Stream> {
+        if !self.streams.iter().any(|stream| stream.is_left_since(then)) {
+            return Vec::new();
+        }
+        let (left, others) =
+            std::mem::take(&mut self.streams).into_iter().partition(|stream| stream.is_left_since(then));
+        self.streams = Vec::into_iter(others).collect();
+        left
     }
 
     /// No more requests after those that are being answered.

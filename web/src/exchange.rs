@@ -133,7 +133,13 @@ pub(crate) struct About {
     upgrades: bool,
     /// What went wrong with the request's body.
     fate: Option<Arc<Fate>>,
+    /// Under HTTP/2: see there.
+    fetched: Option<Fetched>,
 }
+
+/// When hyper last took a piece of an answer's body, which it may not have been able to send yet: it takes the next one
+/// when it has. None while it waits for the body.
+pub(crate) type Fetched = Rc<Cell<Option<Instant>>>;
 
 impl Deref for Exchange {
     type Target = About;
@@ -183,6 +189,7 @@ impl Exchange {
     fn begin(shared: &Rc<Shared>, head: request::Parts, incoming: Incoming) -> Rc<Exchange> {
         shared.exchange_begins();
         let fate = Fate::of(&incoming);
+        let fetched = (head.version == Version::HTTP_2).then(|| shared.begin_stream());
         shared.has_body.set(fate.is_some());
         let mut exchange = shared.site.spares.take();
         let new = Rc::get_mut(&mut exchange).expect("nobody else has a spare one");
@@ -195,6 +202,7 @@ impl Exchange {
             version: head.version,
             upgrades: head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some(),
             fate,
+            fetched,
         });
         parcel.head = Some(head);
         exchange
@@ -465,7 +473,8 @@ impl End {
     pub(crate) fn take(&self, bytes: &mut Bytes) -> Bytes {
         let shared = &self.0.shared;
         let mut taken = std::mem::take(bytes);
-        if taken.len() > LARGE && shared.copies.get() {
+        // Under HTTP/2 what hyper has taken is as good as sent to it, and nobody sees for how long the client lets it lie.
+        if taken.len() > LARGE && (shared.copies.get() || self.0.fetched.is_some()) {
             shared.site.sends_large.set(true);
             *bytes = taken.split_off(LARGE);
         }
@@ -480,6 +489,16 @@ impl End {
             self.0.shared.site.sends_large.set(true);
         }
         self.0.sent.set(self.0.sent.get() + len as u64);
+        if let Some(fetched) = &self.0.fetched {
+            fetched.set(Some(recent_time()));
+        }
+    }
+
+    /// The body has nothing at the moment: it is not the client who keeps others waiting.
+    pub(crate) fn wait_for_body(&self) {
+        if let Some(fetched) = &self.0.fetched {
+            fetched.set(None);
+        }
     }
 
     /// The body has failed.

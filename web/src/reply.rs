@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -172,8 +172,12 @@ impl Reply {
 
     /// The next frame of what is not all there, or what hyper takes of it.
     fn poll_other(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(self.poll_whole(context));
-        let Some(end) = &self.end else { return Poll::Ready(frame) };
+        let frame = self.poll_whole(context);
+        let Some(end) = &self.end else { return frame };
+        let Poll::Ready(frame) = frame else {
+            end.wait_for_body();
+            return Poll::Pending;
+        };
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(Ok(match (frame.into_data(), &mut self.kind) {
                 (Ok(mut data), Kind::Other(first, _)) => {

@@ -184,7 +184,8 @@ settings! {
     /// ```
     request_timeout: Option<Duration> => request_timeout = request_timeout;
     /// How long a client may read nothing of an answer (60 seconds; `None`: no limit); then the connection is
-    /// closed, and a greenlet that writes the answer gets an error.
+    /// closed, and a greenlet that writes the answer gets an error. Under HTTP/2 one stream may be left unread while others
+    /// are read: it is reset, after up to one and a half times as long.
     ///
     /// ```
     /// # use std::time::Duration;

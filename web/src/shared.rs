@@ -11,6 +11,7 @@ use sward_runtime::lowlevel::{Killer, spawn_then};
 use sward_runtime::{Builder, Greenlet, GreenletId, JoinError};
 
 use crate::app::App;
+use crate::exchange::Fetched;
 use crate::settings::Settings;
 use crate::site::Site;
 use crate::stream::Peer;
@@ -55,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) has_body: Cell<bool>,
     /// Whether the client may still be sending what nobody will read.
     pub(crate) unread: Cell<bool>,
+    /// Under HTTP/2: when its streams were last looked through for those that the client lets lie.
+    pub(crate) streams_checked: Cell<Option<Instant>>,
+    /// Under HTTP/2: of the request whose stream hyper is about to hand over.
+    newest: Cell<Option<Fetched>>,
     /// Takes the connection over when the answer to an upgrade is sent.
     pub(crate) upgrade: RefCell<Option<UpgradeTo>>,
     /// Exchanges that have begun and not ended.
@@ -83,6 +88,8 @@ impl Shared {
             copies: Cell::new(false),
             has_body: Cell::new(false),
             unread: Cell::new(false),
+            streams_checked: Cell::new(None),
+            newest: Cell::new(None),
             upgrade: RefCell::new(None),
             in_flight: Cell::new(0),
             begun: Cell::new(0),
@@ -115,6 +122,18 @@ impl Shared {
         self.in_flight.set(self.in_flight.get() + 1);
         self.begun.set(self.begun.get() + 1);
         self.phase.set(Phase::Busy);
+    }
+
+    /// A request has come on a stream of its own.
+    pub(crate) fn begin_stream(&self) -> Fetched {
+        let fetched = Fetched::default();
+        self.newest.set(Some(fetched.clone()));
+        fetched
+    }
+
+    /// Of the stream that has just begun.
+    pub(crate) fn newest_stream(&self) -> Option<Fetched> {
+        self.newest.take()
     }
 
     /// How many requests have come so far.
