@@ -258,3 +258,54 @@ fn a_handler_may_stop_its_server_on_any_hub() {
         Ok(())
     });
 }
+
+/// Whatever it was and however it ended: the next connection is accepted when the one before has gone.
+#[test]
+fn each_connection_gives_its_place_back() {
+    watched(|| {
+        let server = start_with(bind()?.pool(1), |request: Request<Body>| {
+            match request.uri().path() {
+                "/panics" => panic!("this panic is part of the test"),
+                "/is-killed" => sward::current().kill(),
+                "/writes" => return Response::new(Reply::from_writer(|_| panic!("this panic is part of the test"))),
+                "/upgrade" => {
+                    upgrade(|mut stream| _ = stream.read(&mut [0])).unwrap();
+                    let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "x");
+                    return head.body(Reply::default()).unwrap();
+                }
+                _ => {}
+            }
+            sward::yield_now();
+            Response::new("done".into())
+        })?;
+        let requests = [
+            "",
+            "\r\n",
+            "GET",
+            "nonsense\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense and more nonsense",
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /panics HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /is-killed HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /writes HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345",
+        ];
+        for request in requests {
+            for resets in [false, true] {
+                for waits in [0, 2] {
+                    let mut stream = server.connect()?;
+                    if resets {
+                        rustix::net::sockopt::set_socket_linger(&stream, Some(ms(0)))?;
+                    }
+                    stream.write_all(request.as_bytes())?;
+                    sward::sleep(ms(waits));
+                }
+            }
+            let answer = server.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")?;
+            assert!(answer.ends_with("done"), "after {request:?}: {answer}");
+        }
+        server.stop()
+    });
+}
