@@ -298,11 +298,11 @@ impl Poller {
     fn poll(&self, coming: u64) -> bool {
         let polling = &*self.polling;
         while polling.take_batch() {
-            for _ in 0..STREAK / ROUND {
-                if !self.go_round() {
-                    return false;
-                }
-                if !polling.work.borrow().has_unpolled() {
+            let mut streak = 0;
+            loop {
+                let Some(turns) = self.go_round() else { return false };
+                streak += turns;
+                if streak >= STREAK || !polling.work.borrow().has_unpolled() {
                     break;
                 }
             }
@@ -320,12 +320,12 @@ impl Poller {
         true
     }
 
-    /// Reads, polls and writes, each for a few connections; false if it is to end.
-    fn go_round(&self) -> bool {
+    /// Reads, polls and writes, each for a few connections, and tells for how many; none if it is to end.
+    fn go_round(&self) -> Option<usize> {
         let polling = &*self.polling;
         let begun = Instant::now();
         polling.read_ahead();
-        let mut turns = 0;
+        let mut turns = 0_u32;
         while let Some((place, connection)) = polling.next() {
             turns += 1;
             if let Some(connection) = connection {
@@ -333,15 +333,15 @@ impl Poller {
             }
             // A body has killed who polls it: that concerns no other.
             if is_interrupted() {
-                return false;
+                return None;
             }
         }
         while let Some(connection) = polling.next_unwritten() {
             connection.flush(self.me);
         }
-        let quick = begun.elapsed() <= QUICK * turns;
-        polling.probation.set(if quick { polling.probation.get().saturating_sub(turns as usize) } else { PROBATION });
-        !is_interrupted()
+        let (quick, turns) = (begun.elapsed() <= QUICK * turns, turns as usize);
+        polling.probation.set(if quick { polling.probation.get().saturating_sub(turns) } else { PROBATION });
+        (!is_interrupted()).then_some(turns)
     }
 }
 
