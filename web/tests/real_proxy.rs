@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use support::{ms, read_answer, watched};
 use sward::net::TcpStream;
@@ -15,6 +16,9 @@ use sward::web::{self, Body, Reply, Request, Response, Server};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
+
+/// One test at a time: the port that nginx is to have is free for a moment, and another test would be given it.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// An nginx in a temporary folder; gone when dropped.
 struct Nginx {
@@ -174,6 +178,7 @@ fn check(nginx: &Nginx) -> io::Result<()> {
 
 #[test]
 fn nginx_passes_requests_on_over_tcp() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     watched(|| {
         let server = support::start(app)?;
         check(&Nginx::start("tcp", &server.addr.to_string())?)?;
@@ -183,6 +188,7 @@ fn nginx_passes_requests_on_over_tcp() {
 
 #[test]
 fn nginx_passes_requests_on_over_a_unix_socket() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     watched(|| {
         let path = std::env::temp_dir().join(format!("sward-web-proxied-{}", std::process::id()));
         let server = Server::bind_unix(&path)?;
