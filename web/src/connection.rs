@@ -143,13 +143,16 @@ impl Connection {
         self.signal.is_woken()
     }
 
-    /// Reads what its turn will ask for.
+    /// Reads what its turn will ask for; `poller` is who polls.
     #[inline(always)]
-    pub(crate) fn read_ahead(&self) {
-        if let Ok(stage) = self.stage.try_borrow()
-            && let (Stage::Http1(_), Phase::Idle(_)) = (&*stage, self.shared.phase.get())
+    pub(crate) fn read_ahead(&self, poller: usize) {
+        if self.poller.get().is_none()
+            && let (Stage::Http1(_), Phase::Idle(_)) = (&*self.stage.borrow(), self.shared.phase.get())
         {
+            // A turn too, for another one must not begin meanwhile: TLS may log something, and who logs may block.
+            let turn = Turn::begin(self, poller);
             self.wire.read_ahead(&mut Context::from_waker(&self.waker));
+            turn.end();
         }
     }
 
@@ -183,7 +186,9 @@ impl Connection {
     pub(crate) fn flush(&self, poller: usize) {
         if self.poller.get().is_some() {
             // It has another turn already, in which a body may block. A failure is found again.
-            _ = self.wire.poll_flush(&mut Context::from_waker(&self.waker));
+            if !self.wire.is_in_use() {
+                _ = self.wire.poll_flush(&mut Context::from_waker(&self.waker));
+            }
             return;
         }
         let turn = Turn::begin(self, poller);

@@ -62,7 +62,7 @@ impl Late {
         match self {
             Late::Head => Some(End::HeadTimedOut),
             Late::Idle | Late::Streams => None,
-            Late::Closing => Some(End::TimedOut("does not close its idle connection")),
+            Late::Closing => Some(End::TimedOut("does not close its connection")),
             Late::Writing => Some(End::TimedOut("does not read its answer")),
         }
     }

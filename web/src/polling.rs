@@ -168,14 +168,14 @@ impl Polling {
         !lock(&self.bell).rung.is_empty() || self.work.borrow().has_unpolled()
     }
 
-    /// Begins a round: what has come for a few connections is read, one right after the other. With only one there is
+    /// Begins a round: `me` reads what has come for a few connections, one right after the other. With only one there is
     /// nothing to be gained.
     #[inline]
-    fn read_ahead(&self) {
+    fn read_ahead(&self, me: usize) {
         let many = self.probation.get() == 0 && self.work.borrow().batch.len() > 1;
         while let Some(connection) = self.next_of_batch() {
             if many && let Some(connection) = connection {
-                connection.read_ahead();
+                connection.read_ahead(me);
             }
         }
     }
@@ -271,7 +271,7 @@ struct Poller {
     polling: Rc<Polling>,
     /// Its own place.
     me: usize,
-    /// Whether it has.
+    /// Whether its greenlet has had a turn.
     has_begun: Cell<bool>,
 }
 
@@ -324,7 +324,7 @@ impl Poller {
     fn go_round(&self) -> Option<usize> {
         let polling = &*self.polling;
         let begun = Instant::now();
-        polling.read_ahead();
+        polling.read_ahead(self.me);
         let mut turns = 0_u32;
         while let Some((place, connection)) = polling.next() {
             turns += 1;

@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) peer: Peer,
     /// What the connection does.
     pub(crate) phase: Cell<Phase>,
-    /// Whether a greenlet is being started, or was just, and runs.
+    /// Whether a request's greenlet runs for the first time, called by who polls.
     pub(crate) starts: Cell<bool>,
     /// Whether a greenlet was spawned since the connection looked.
     pub(crate) spawned: Cell<bool>,
@@ -113,7 +113,7 @@ impl Shared {
 
     /// Whether this greenlet works for the connection.
     pub(crate) fn runs_in(&self, greenlet: GreenletId) -> bool {
-        // While one is started nobody else runs.
+        // In the first case nobody else runs.
         self.starts.get() || self.greenlets.borrow().iter().any(|(_, killer)| killer.id() == greenlet)
     }
 

@@ -155,6 +155,11 @@ impl Wire {
         !self.out.borrow().is_empty()
     }
 
+    /// Whether somebody is in the middle of writing.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.out.try_borrow_mut().is_err()
+    }
+
     /// Whether hyper keeps something that it has written, which was not taken yet.
     pub(crate) fn hyper_owes(&self) -> bool {
         self.owes.get()

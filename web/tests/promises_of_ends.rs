@@ -16,29 +16,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Frame;
+use support::bodies::Calls;
 use support::client::Client;
 use support::{bind, ms, read_answer, start, start_with, watched};
 use sward::web::{Body, Reply, Request, Response, Server};
-
-/// A body that calls a closure when it is polled, and another one when it is dropped.
-struct Calls<P: FnOnce(), D: FnOnce()>(Option<P>, Option<D>);
-
-impl<P: FnOnce() + Unpin, D: FnOnce() + Unpin> http_body::Body for Calls<P, D> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(call) = self.0.take() else { return Poll::Ready(None) };
-        call();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"done")))))
-    }
-}
-
-impl<P: FnOnce(), D: FnOnce()> Drop for Calls<P, D> {
-    fn drop(&mut self) {
-        self.1.take().into_iter().for_each(|call| call());
-    }
-}
 
 /// A body that never comes, and calls a closure when it is dropped.
 struct Never<D: FnMut()>(D);
@@ -70,7 +51,7 @@ fn everything(request: &Request<Body>) -> Response<Reply> {
                 Ok(())
             }));
         }
-        "/blocks" => return Response::new(Reply::from_body(Calls(Some(|| sward::sleep(LONG)), None::<fn()>))),
+        "/blocks" => return Response::new(Reply::from_body(Calls::when_polled(|| sward::sleep(LONG)))),
         "/never" => return Response::new(Reply::from_body(Never(|| ()))),
         "/upgrade" => {
             sward::web::upgrade(|mut stream| _ = stream.read(&mut [0])).unwrap();
@@ -281,8 +262,8 @@ fn a_body_may_stop_its_server() {
                         stopped.set(true);
                     };
                     Response::new(match request.uri().path() {
-                        "/polled" => Reply::from_body(Calls(Some(stop), None::<fn()>)),
-                        _ => Reply::from_body(Calls(Some(|| ()), Some(stop))),
+                        "/polled" => Reply::from_body(Calls::when_polled(stop)),
+                        _ => Reply::from_body(Calls::when_dropped(stop)),
                     })
                 })?;
                 if http2 {
@@ -337,10 +318,9 @@ fn who_polls_may_be_killed_at_any_time() {
         let theirs = pollers.clone();
         let server = start(move |_| {
             let pollers = theirs.clone();
-            Response::new(Reply::from_body(Calls(
-                Some(move || pollers.borrow_mut().push(sward::current())),
-                None::<fn()>,
-            )))
+            Response::new(Reply::from_body(Calls::when_polled(move || {
+                pollers.borrow_mut().push(sward::current());
+            })))
         })?;
         let mut stream = server.connect()?;
         for _ in 0..5 {

@@ -15,25 +15,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Frame;
+use support::bodies::Calls;
 use support::client::Client;
 use support::{Running, ms, start, watched};
 use sward::net::TcpStream;
 use sward::sync::Event;
 use sward::web::{Body, Reply, Request, Response};
-
-/// A body that calls a closure when it is polled, and is "late" then.
-struct Calls<F>(Option<F>);
-
-impl<F: FnOnce() + Unpin> http_body::Body for Calls<F> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(call) = self.0.take() else { return Poll::Ready(None) };
-        call();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"late")))))
-    }
-}
 
 /// Answers `/blocks` with a body that waits for `gate` when it is polled.
 fn blocking(gate: &Rc<Event>) -> impl Fn(Request<Body>) -> Response<Reply> + use<> {
@@ -41,7 +28,7 @@ fn blocking(gate: &Rc<Event>) -> impl Fn(Request<Body>) -> Response<Reply> + use
     move |request| match request.uri().path() {
         "/blocks" => {
             let gate = gate.clone();
-            Response::new(Reply::from_body(Calls(Some(move || gate.wait()))))
+            Response::new(Reply::from_body(Calls::when_polled(move || gate.wait())))
         }
         _ => Response::new("at once".into()),
     }
@@ -83,7 +70,7 @@ fn bodies_that_block_when_they_are_polled_stop_no_other_connection() {
         gate.set();
         for (stream, path) in streams.iter_mut().zip(paths) {
             if path == "/blocks" {
-                assert!(answer(stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"));
+                assert!(answer(stream)?.ends_with("4\r\ndone\r\n0\r\n\r\n"));
             }
         }
         server.stop()
@@ -108,7 +95,7 @@ fn what_a_blocked_poller_was_to_write_is_written() {
         let server = start(move |request| {
             let gate = opened.clone();
             if request.uri().path() == "/blocks" {
-                return Response::new(Reply::from_body(Calls(Some(move || gate.wait()))));
+                return Response::new(Reply::from_body(Calls::when_polled(move || gate.wait())));
             }
             Response::new(Reply::from_writer(move |writer| {
                 gate.wait();
@@ -161,7 +148,7 @@ fn bodies_may_survive_their_connection_for_a_while() {
                     _ = catch_unwind(|| sward::sleep(Duration::from_secs(50)));
                 }
             };
-            Response::new(Reply::from_body(Calls(Some(call))))
+            Response::new(Reply::from_body(Calls::when_polled(call)))
         })?;
         let mut streams = Vec::new();
         for path in ["/shields", "/swallows"] {
@@ -191,11 +178,11 @@ fn a_body_that_kills_its_greenlet_harms_no_other_connection() {
         let server = start(|request| {
             let kills = request.uri().path() == "/kills";
             let call = move || if kills { sward::current().kill() } else { sward::sleep(ms(5)) };
-            Response::new(Reply::from_body(Calls(Some(call))))
+            Response::new(Reply::from_body(Calls::when_polled(call)))
         })?;
         let paths = ["/kills", "/", "/kills", "/"];
         for (stream, path) in ask(&server, &paths)?.iter_mut().zip(paths) {
-            assert!(answer(stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"), "{path}");
+            assert!(answer(stream)?.ends_with("4\r\ndone\r\n0\r\n\r\n"), "{path}");
         }
         server.stop()
     });
@@ -326,7 +313,7 @@ fn the_end_of_the_grace_time_ends_bodies_that_block_when_they_are_polled() {
                 let _count = count;
                 sward::sleep(Duration::from_secs(50));
             };
-            Response::new(Reply::from_body(Calls(Some(call))))
+            Response::new(Reply::from_body(Calls::when_polled(call)))
         })?;
         let streams = ask(&server, &["/"; 5])?;
         sward::sleep(ms(20)); // they are being polled
@@ -387,7 +374,7 @@ impl http_body::Body for FromAnotherThread {
             }
             FromAnotherThread::Waiting(done) if done.load(Ordering::SeqCst) => {
                 *self = FromAnotherThread::Given;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"late")))))
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"done")))))
             }
             FromAnotherThread::Waiting(_) => Poll::Pending,
             FromAnotherThread::Given => Poll::Ready(None),
@@ -400,7 +387,7 @@ fn another_thread_may_wake_a_body() {
     watched(|| {
         let server = start(|_| Response::new(Reply::from_body(FromAnotherThread::New)))?;
         for mut stream in ask(&server, &["/"; 3])? {
-            assert!(answer(&mut stream)?.ends_with("4\r\nlate\r\n0\r\n\r\n"));
+            assert!(answer(&mut stream)?.ends_with("4\r\ndone\r\n0\r\n\r\n"));
         }
         server.stop()
     });

@@ -11,6 +11,7 @@ use std::time::Duration;
 use sward::net::TcpStream;
 use sward::web::{Body, IntoAnswer, Request, Server, ServerHandle};
 
+pub mod bodies;
 pub mod client;
 pub mod questions;
 pub mod stages;
